@@ -1,0 +1,1 @@
+"""Facts about the kernel's BPF interface, as data: types, prototypes, layouts and errnos. No behaviour lives here."""

@@ -1,0 +1,1 @@
+"""The embedded engine: runs BPF programs in this process, on any machine, without root."""

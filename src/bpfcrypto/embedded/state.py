@@ -1,0 +1,54 @@
+"""What helpers and kfuncs see of the run that calls them.
+
+A helper is a function ``(run, r1, r2, r3, r4, r5) -> r0`` on unsigned 64-bit integers; so is a kfunc. Errors that the kernel
+reports to the program are negative errnos masked to 64 bits; what no verified program can do is an AccessFault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bpfcrypto.embedded.memory import MASK64, Memory
+
+if TYPE_CHECKING:
+    from bpfcrypto.embedded.packet import Packet
+
+    from bpfcrypto.spec import ProgramSpec
+
+Native = Callable[["RunState", int, int, int, int, int], int]
+"""A helper or kfunc as the interpreter calls it."""
+
+
+@dataclass(slots=True)
+class RunState:
+    """One run of one program.
+
+    Attributes:
+        memory: the collection's address space.
+        program: what runs.
+        cpu: the CPU that the run pretends to be on.
+        packet: the skb or xdp frame, None for syscall programs.
+        call: runs the subprogram at an instruction index with up to five arguments and returns its r0 (for callbacks).
+        trace: takes a line of bpf_trace_printk.
+        frame: scratch of the interpreter's innermost frame, for helpers that keep state per frame.
+    """
+
+    memory: Memory
+    program: ProgramSpec
+    cpu: int = 0
+    packet: Packet | None = None
+    call: Callable[..., int] = field(default=lambda *_: 0)
+    trace: Callable[[str], None] = field(default=lambda _line: None)
+
+
+def signed(value: int, bits: int = 64) -> int:
+    """The two's-complement value of the low ``bits`` bits."""
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+def error(errno: int) -> int:
+    """A negative errno as a BPF register holds it."""
+    return -errno & MASK64
