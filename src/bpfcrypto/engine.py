@@ -6,7 +6,7 @@ protocol of its own, so that no method exists only to raise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from types import TracebackType
@@ -60,6 +60,29 @@ class Capabilities:
     can_attach: bool = False
     jit: bool = False
     why_not: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a verifier said of one program.
+
+    Attributes:
+        program, section, type: which program.
+        accepted: the verdict.
+        errno: 0, or the positive errno of BPF_PROG_LOAD.
+        message: the last line before "processed N insns"; "" for accepted programs.
+        insns_processed: how many instructions the verifier visited.
+        log: the whole log.
+    """
+
+    program: str
+    section: str
+    type: ProgType
+    accepted: bool
+    errno: int = 0
+    message: str = ""
+    insns_processed: int = 0
+    log: str = ""
 
 
 class Map(Protocol):
@@ -159,8 +182,12 @@ class Engine(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    def load(self, source: Source | CollectionSpec) -> Collection:
-        """Load every program that is marked for loading, with the maps it uses.
+    def load(self, source: Source | CollectionSpec, *, programs: Iterable[str] | None = None) -> Collection:
+        """Load an object's programs with the maps they use.
+
+        Args:
+            source: a path, the bytes of an ELF file, or a spec.
+            programs: names of the programs to load; None loads every one that is marked for loading.
 
         Raises:
             ObjectError: the object cannot be used.
@@ -176,6 +203,15 @@ class Engine(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class Checker(Protocol):
+    """An engine that can judge programs one by one without running them."""
+
+    def check(self, source: Source | CollectionSpec, *, programs: Iterable[str] | None = None) -> tuple[Verdict, ...]:
+        """The verifier's verdict on each program, in file order; a rejection is a result here, not an exception."""
+        ...
 
 
 class Link(Protocol):
