@@ -200,6 +200,18 @@ class Btf(Protocol):
         """The lowest id of that name (and kind), or None."""
         ...
 
+    def find_all(self, name: str, kind: Kind | None = None) -> tuple[int, ...]:
+        """Every id of that name (and kind), lowest first."""
+        ...
+
+    def flavours(self, name: str) -> tuple[int, ...]:
+        """Every id whose name is ``name``, or ``name___`` and anything: the candidates of a CO-RE relocation."""
+        ...
+
+    def string_at(self, offset: int) -> str:
+        """The string at an offset of the string table; BtfError where there is none."""
+        ...
+
     def resolve(self, type_id: int) -> int:
         """The id behind typedefs, qualifiers and type tags."""
         ...
