@@ -1,0 +1,166 @@
+"""Crypto contexts of one collection (struct bpf_crypto_ctx).
+
+A context is 48 bytes that programs may read and a Python object that owns its cipher. Its reference count lives in those bytes, as in
+the kernel. The last release frees it after a grace period: runs that found it in a map may still use it, new ones cannot.
+
+The key is nowhere but in the cipher's schedules. Whatever is not the address of a context that exists is an AccessFault: an
+unverified program stops there and does no harm.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from bpfcrypto.crypto.params import DEFAULT_RELEASE, parse
+from bpfcrypto.crypto.skcipher import Skcipher
+from bpfcrypto.embedded.memory import AccessFault, Region, allocate
+from bpfcrypto.embedded.rcu import Rcu
+
+if TYPE_CHECKING:
+    from bpfcrypto.crypto.provider import Bytes
+    from bpfcrypto.embedded.memory import Memory
+
+CONTEXT_SIZE = 48
+_HEAD = Struct("<QQI")  # type@0, tfm@8, siv_len@16; rcu_head@24
+_USAGE = Struct("<i")
+_USAGE_OFFSET = 40
+_USAGE_MAX = (1 << 31) - 1
+_SATURATED = -(1 << 30)  # REFCOUNT_SATURATED: a count that went wrong stays there and the object is never freed
+
+
+class CryptoContext:
+    """One context: owner of its memory region.
+
+    Attributes:
+        cipher: encrypts and decrypts live memory.
+        region: the 48 bytes that programs see; its base is the context's address.
+    """
+
+    __slots__ = ("_bytes", "cipher", "region")
+
+    def __init__(self, cipher: Skcipher, type_address: int) -> None:
+        storage, offset = allocate(CONTEXT_SIZE + 8)
+        self.cipher = cipher
+        self.region = Region(
+            storage, name="crypto context", offset=offset, size=CONTEXT_SIZE, writable=False, owner=self
+        )
+        self._bytes = memoryview(storage).cast("B")[offset : offset + CONTEXT_SIZE]
+        # the transform has an address, and nothing to be read there
+        _HEAD.pack_into(self._bytes, 0, type_address, self.address + CONTEXT_SIZE, cipher.algorithm.siv_size)
+        self.references = 1
+
+    @property
+    def address(self) -> int:
+        """What programs hold and kptr slots store."""
+        return self.region.base
+
+    @property
+    def references(self) -> int:
+        """The reference count; 0 while the context waits to be freed."""
+        return int(_USAGE.unpack_from(self._bytes, _USAGE_OFFSET)[0])
+
+    @references.setter
+    def references(self, count: int) -> None:
+        _USAGE.pack_into(self._bytes, _USAGE_OFFSET, count)
+
+    def __repr__(self) -> str:
+        return f"<CryptoContext {self.cipher.algorithm.name}, {self.references} references>"
+
+
+class CryptoContexts:
+    """The contexts of one collection.
+
+    Args:
+        memory: the address space that they appear in.
+        rcu: tells when a released context may go; every run of a program must be a reader of it.
+        release: behaviour of :func:`bpfcrypto.crypto.params.parse`.
+    """
+
+    def __init__(self, memory: Memory, rcu: Rcu | None = None, *, release: str = DEFAULT_RELEASE) -> None:
+        self.rcu = rcu if rcu is not None else Rcu()
+        self._memory = memory
+        self._release = release
+        self._lock = threading.Lock()
+        self._contexts: dict[int, CryptoContext] = {}
+        self._type = ctypes.create_string_buffer(8)  # stands for struct bpf_crypto_type: an address and no more
+
+    @property
+    def live(self) -> int:
+        """Number of contexts that are not freed yet, those that wait for a grace period included."""
+        return len(self._contexts)
+
+    def create(self, params: Bytes | None, size: int) -> tuple[int, int]:
+        """bpf_crypto_ctx_create.
+
+        Args:
+            params: memory of struct bpf_crypto_params, None for NULL.
+            size: the size argument.
+
+        Returns:
+            The new context's address and 0, or 0 and a positive errno.
+        """
+        parsed = parse(params, size, release=self._release)
+        if isinstance(parsed, int):
+            return 0, parsed
+        cipher = Skcipher(parsed.algorithm, parsed.key, partial_blocks=parsed.partial_blocks)
+        context = CryptoContext(cipher, ctypes.addressof(self._type))
+        with self._lock:
+            self._memory.map(context.region)
+            self._contexts[context.address] = context
+        return context.address, 0
+
+    def get(self, address: int) -> CryptoContext:
+        """The context at an address.
+
+        Raises:
+            AccessFault: there is none.
+        """
+        context = self._contexts.get(address)
+        if context is None:
+            raise AccessFault(f"address {address:#x} is not a crypto context")
+        return context
+
+    def acquire(self, address: int) -> int:
+        """bpf_crypto_ctx_acquire: the address with one reference more, or 0 where the last one is gone.
+
+        Raises:
+            AccessFault: there is no context.
+        """
+        with self._lock:
+            context = self.get(address)
+            count = context.references
+            if count == 0:
+                return 0
+            context.references = count + 1 if 0 < count < _USAGE_MAX else _SATURATED
+        return address
+
+    def release(self, address: int) -> None:
+        """bpf_crypto_ctx_release: one reference less; without any, the context is freed after a grace period.
+
+        Raises:
+            AccessFault: there is no context, or it has no reference left to give back.
+        """
+        with self._lock:
+            context = self.get(address)
+            count = context.references
+            if count == 0:
+                raise AccessFault(f"the crypto context at {address:#x} was released more often than acquired")
+            context.references = count - 1 if count > 0 else _SATURATED
+        if count == 1:
+            self.rcu.call(lambda: self._free(context))
+
+    def close(self) -> None:
+        """Free every context, whoever still refers to it. No program may run any more."""
+        self.rcu.drain()
+        for context in list(self._contexts.values()):
+            self._free(context)
+
+    def _free(self, context: CryptoContext) -> None:
+        with self._lock:
+            if self._contexts.pop(context.address, None) is None:
+                return
+            self._memory.unmap(context.region)
+        context.cipher.wipe()
