@@ -1,0 +1,3 @@
+"""BPF programs with crypto kfuncs: load and run clang-compiled objects on any machine, or on the real kernel."""
+
+from __future__ import annotations

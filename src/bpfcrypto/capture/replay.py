@@ -1,0 +1,132 @@
+"""Running a program over all packets of a capture.
+
+Each packet is one test run. What the program's return value means for the packet is the kernel's table: a packet that would be
+dropped is left out of the output and counted.
+
+A test run takes no packet shorter than its network header, and no more than about 3.7 KB for tc programs. Such packets cannot be
+given to the program on either engine; they are copied as they are and counted as refused, so that nothing is lost in silence.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from bpfcrypto.abi.progs import ProgType
+from bpfcrypto.abi.verdicts import TC_CONSUMES, VERDICT_NAMES, XDP_FORWARDS
+from bpfcrypto.capture.packet import CaptureWriter, Packet
+from bpfcrypto.engine import Program, RunResult
+from bpfcrypto.errors import NotSupportedError, SyscallError
+
+# What BPF_PROG_TEST_RUN answers to packets of a size that it does not take.
+_SIZE_ERRNOS = frozenset({errno.EINVAL, errno.ENOMEM, errno.E2BIG})
+
+
+@dataclass(slots=True)
+class ReplayTotals:
+    """What happened to the packets of a capture.
+
+    Attributes:
+        packets, bytes: read from the input.
+        changed: packets that came out of the program with other bytes.
+        written: packets written (or that would have been, without an output).
+        dropped: packets left out by the program's verdict.
+        refused: packets that no test run takes, copied unchanged.
+        verdicts: how often the program returned what.
+        duration_ns: sum of the engine's run times.
+    """
+
+    packets: int = 0
+    bytes: int = 0
+    changed: int = 0
+    written: int = 0
+    dropped: int = 0
+    refused: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    duration_ns: int = 0
+
+
+def verdict_name(kind: ProgType, retval: int) -> str:
+    """``TC_ACT_SHOT``, ``XDP_PASS``, or the number as text where the kernel has no name for it."""
+    return VERDICT_NAMES.get(kind, {}).get(retval, str(retval))
+
+
+def goes_on(kind: ProgType, retval: int) -> bool:
+    """Whether a packet goes on after a program of this type returned ``retval``."""
+    return retval in XDP_FORWARDS if kind is ProgType.XDP else retval not in TC_CONSUMES
+
+
+def replay(
+    program: Program,
+    packets: Iterable[Packet],
+    output: CaptureWriter | None = None,
+    *,
+    ctx: bytes = b"",
+    on_packet: Callable[[Packet, RunResult | None], None] | None = None,
+    totals: ReplayTotals | None = None,
+) -> ReplayTotals:
+    """Run ``program`` on each packet and write what comes out.
+
+    Args:
+        program: a tc, action or xdp program.
+        packets: an open capture, or any packets.
+        output: where packets go that the program lets pass; None only counts.
+        ctx: the context of each run (struct __sk_buff or struct xdp_md).
+        on_packet: called after each packet with the packet as read, and the run's result, None for a refused packet.
+        totals: counters to add to; they keep what was done when an error ends the work.
+
+    Returns:
+        The counters.
+
+    Raises:
+        CaptureError: the input is damaged, or the output cannot be written; everything before is written and counted.
+        NotSupportedError: the program takes no packets.
+        SyscallError: the engine refuses a run for another reason than the packet's size.
+        RunError: the program broke a rule (embedded engine).
+    """
+    if program.type not in VERDICT_NAMES:
+        raise NotSupportedError(
+            f"a capture as input of program '{program.name}' of type {program.type.name}",
+            requires="a tc, action or xdp program",
+        )
+    totals = ReplayTotals() if totals is None else totals
+    for packet in packets:
+        result = _run(program, packet.data, ctx)
+        totals.packets += 1
+        totals.bytes += len(packet.data)
+        if result is None:
+            totals.refused += 1
+            outgoing = packet
+        else:
+            totals.verdicts[verdict_name(program.type, result.retval)] += 1
+            totals.duration_ns += result.duration_ns
+            outgoing = packet.with_data(_frame(program.type, result))
+        if result is None or goes_on(program.type, result.retval):
+            totals.changed += outgoing is not packet
+            totals.written += 1
+            if output is not None:
+                output.write(outgoing)
+        else:
+            totals.dropped += 1
+        if on_packet is not None:
+            on_packet(packet, result)
+    return totals
+
+
+def _run(program: Program, data: bytes, ctx: bytes) -> RunResult | None:
+    try:
+        return program.run(data, ctx=ctx)
+    except SyscallError as error:
+        # A context that is refused is refused for every packet; a size only for this one.
+        if ctx or error.errno not in _SIZE_ERRNOS:
+            raise
+        return None
+
+
+def _frame(kind: ProgType, result: RunResult) -> bytes:
+    """The frame of a result. XDP metadata stands in front of it; ``data`` of struct xdp_md says how much."""
+    if kind is not ProgType.XDP or len(result.ctx) < 4:
+        return result.data
+    return result.data[int.from_bytes(result.ctx[:4], "little") :]
