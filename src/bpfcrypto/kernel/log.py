@@ -67,16 +67,12 @@ def parse(log: str, *, accepted: bool = False) -> ParsedLog:
         log: what the kernel wrote.
         accepted: whether the program was accepted; then there is no message.
     """
-    processed = None
-    for processed in _PROCESSED.finditer(log):
-        continue
+    processed = _last_match(_PROCESSED, log)
     count = int(processed[1]) if processed else 0
     body = log[: processed.start()] if processed else log
     if accepted:
         return ParsedLog("", count)
-    header = None
-    for header in _HEADER.finditer(body):
-        continue
+    header = _last_match(_HEADER, body)
     if header is None:
         return ParsedLog(_last_line(body), count)
     report = Report(header[1], header[2] or "", _sections(body[header.end() :]))
@@ -88,6 +84,11 @@ def poisoned_call(message: str) -> int | None:
     match = _POISON.match(message)
     number = int(match[1]) - POISON_CALL if match else -1
     return number if 0 <= number < 1 << 16 else None
+
+
+def _last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    matches = list(pattern.finditer(text))
+    return matches[-1] if matches else None
 
 
 def _last_line(text: str) -> str:

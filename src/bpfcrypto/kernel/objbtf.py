@@ -1,0 +1,184 @@
+"""An object's type information in the form that a kernel accepts.
+
+A compiler leaves to the loader what it cannot know: sizes and offsets of data sections, and what the names in ``.ksyms`` stand
+for. And an older kernel refuses the whole table for one kind that it does not know. Both are rewritings of single records that keep
+every id, because instructions, maps and other records refer to ids:
+
+- a data section that becomes a map gets its size and the offsets of its variables; any other section becomes an empty structure;
+- an extern function or variable, which no kernel takes, becomes a typedef of its type;
+- a function that the object hides loses its global linkage, so that it is verified in its callers' context;
+- a record of a kind that this kernel does not know becomes an older one of the same size and meaning to nobody.
+
+Strings keep their offsets; new ones are appended.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from bpfcrypto.btf.types import Kind, Linkage
+from bpfcrypto.kernel.btf import HEADER, LENGTHS, MAGIC, PARTS
+
+Offsets = Mapping[str, tuple[int, int]]
+"""Variable name -> (offset, size) within its section."""
+
+
+class Feature(Enum):
+    """What a kernel may not know yet, and since when it does."""
+
+    DATASEC = "5.2"
+    FUNC_LINKAGE = "5.6"
+    FLOAT = "5.13"
+    DECL_TAG = "5.16"
+    TYPE_TAG = "5.17"
+    ENUM64 = "6.0"
+    TAG_ATTRIBUTES = "6.14"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One type record, undecoded: what follows the head are ``rest`` words."""
+
+    kind: Kind
+    vlen: int = 0
+    kflag: bool = False
+    name: int = 0
+    extra: int = 0  # size or type id
+    rest: tuple[int, ...] = ()
+
+    def words(self) -> Iterable[int]:
+        return (self.name, self.kflag << 31 | self.kind << 24 | self.vlen, self.extra, *self.rest)
+
+
+_CONST_VOID = Record(Kind.CONST)
+
+
+def _opaque(record: Record) -> Record:
+    return Record(Kind.STRUCT, name=record.name, extra=record.extra)
+
+
+def _alias(record: Record) -> Record:
+    return Record(Kind.TYPEDEF, name=record.name, extra=record.extra)
+
+
+# How records of a kind are rewritten for a kernel without a feature.
+REPLACEMENTS: Mapping[Feature, Mapping[Kind, Callable[[Record], Record]]] = {
+    Feature.DATASEC: {Kind.DATASEC: lambda _: Record(Kind.STRUCT), Kind.VAR: _alias},
+    Feature.FUNC_LINKAGE: {Kind.FUNC: lambda record: replace(record, vlen=Linkage.STATIC)},
+    Feature.FLOAT: {Kind.FLOAT: _opaque},
+    Feature.DECL_TAG: {Kind.DECL_TAG: lambda _: _CONST_VOID},
+    Feature.TYPE_TAG: {Kind.TYPE_TAG: lambda record: Record(Kind.CONST, extra=record.extra)},
+    Feature.ENUM64: {Kind.ENUM64: _opaque, Kind.ENUM: lambda record: replace(record, kflag=False)},
+    Feature.TAG_ATTRIBUTES: {
+        Kind.DECL_TAG: lambda record: _CONST_VOID if record.kflag else record,
+        Kind.TYPE_TAG: lambda record: Record(Kind.CONST, extra=record.extra) if record.kflag else record,
+    },
+}
+
+
+class ObjectBtf:
+    """An object's types on their way into the kernel.
+
+    Args:
+        raw: the object's BTF bytes, header included, of a table that :func:`~bpfcrypto.btf.reader.read_btf` accepts.
+    """
+
+    def __init__(self, raw: bytes) -> None:
+        _, _, _, header, type_at, type_size, string_at, string_size = HEADER.unpack_from(raw)
+        self._strings = bytearray(raw[header + string_at : header + string_at + string_size])
+        self._records = _split(raw[header + type_at : header + type_at + type_size])
+        self._offsets: dict[bytes, int] = {}
+        at = 0
+        for text in bytes(self._strings).split(b"\0")[:-1]:
+            self._offsets.setdefault(text, at)
+            at += len(text) + 1
+
+    def string(self, text: str) -> int:
+        """The offset of a string, which is appended when the table does not have it."""
+        encoded = text.encode()
+        offset = self._offsets.get(encoded)
+        if offset is None:
+            offset = self._offsets[encoded] = len(self._strings)
+            self._strings += encoded + b"\0"
+        return offset
+
+    def _name(self, offset: int) -> str:
+        return self._strings[offset : self._strings.index(0, offset)].decode("utf-8", "replace")
+
+    def fix_sections(self, sections: Mapping[str, tuple[int, Offsets]]) -> None:
+        """Give data sections their layout.
+
+        Args:
+            sections: section name -> (size, offsets of its variables) for each one that becomes a map.
+        """
+        for index, record in enumerate(self._records):
+            if record.kind is Kind.DATASEC:
+                known = sections.get(self._name(record.name))
+                self._records[index] = self._laid_out(record, *known) if known else Record(Kind.STRUCT)
+
+    def _laid_out(self, section: Record, size: int, offsets: Offsets) -> Record:
+        placed = []
+        for type_id, _, _ in _triples(section.rest):
+            variable = self._records[type_id - 1]
+            place = offsets.get(self._name(variable.name))
+            if variable.kind is Kind.VAR and variable.rest[0] != Linkage.EXTERN and place is not None:
+                placed.append((place[0], type_id, place[1]))
+        rest = tuple(word for offset, type_id, length in sorted(placed) for word in (type_id, offset, length))
+        return replace(section, vlen=len(placed), extra=size, rest=rest)
+
+    def fix_externs(self) -> None:
+        """Turn extern functions and variables into typedefs, and tags on their arguments into tags on the typedef."""
+        extern = set()
+        for index, record in enumerate(self._records):
+            linkage = record.rest[0] if record.kind is Kind.VAR else record.vlen if record.kind is Kind.FUNC else None
+            if linkage == Linkage.EXTERN:
+                self._records[index] = _alias(record)
+                extern.add(index + 1)
+        for index, record in enumerate(self._records):
+            if record.kind is Kind.DECL_TAG and record.extra in extern:
+                self._records[index] = replace(record, rest=(0xFFFFFFFF,))
+
+    def hide(self, type_ids: Iterable[int]) -> None:
+        """Make these functions static."""
+        for type_id in type_ids:
+            record = self._records[type_id - 1]
+            if record.kind is Kind.FUNC:
+                self._records[type_id - 1] = replace(record, vlen=Linkage.STATIC)
+
+    def without(self, missing: Iterable[Feature]) -> ObjectBtf:
+        """A copy for a kernel that lacks these features."""
+        copy = ObjectBtf(self.to_bytes())
+        for feature in missing:
+            rewrite = REPLACEMENTS[feature]
+            copy._records = [rewrite[r.kind](r) if r.kind in rewrite else r for r in copy._records]
+        return copy
+
+    def to_bytes(self) -> bytes:
+        """The table's bytes."""
+        words = array("I")
+        for record in self._records:
+            words.extend(record.words())
+        types = words.tobytes()
+        header = HEADER.pack(MAGIC, 1, 0, HEADER.size, 0, len(types), len(types), len(self._strings))
+        return header + types + bytes(self._strings)
+
+
+def _triples(words: tuple[int, ...]) -> Iterable[tuple[int, ...]]:
+    return (words[at : at + 3] for at in range(0, len(words), 3))
+
+
+def _split(types: bytes) -> list[Record]:
+    words = struct.unpack(f"<{len(types) // 4}I", types)
+    records = []
+    position = 0
+    while position < len(words):
+        name, info, extra = words[position : position + 3]
+        kind, vlen = info >> 24 & 0x1F, info & 0xFFFF
+        end = position + LENGTHS[kind] + vlen * PARTS[kind]
+        records.append(Record(Kind(kind), vlen, bool(info >> 31), name, extra, words[position + 3 : end]))
+        position = end
+    return records
