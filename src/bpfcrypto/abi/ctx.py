@@ -43,7 +43,7 @@ _READ_SIZES: Mapping[FieldKind, tuple[int, ...]] = {
     FieldKind.DATA_END: (4,),
     FieldKind.SOCKET: (8,),
 }
-_WRITE_SIZES: Mapping[FieldKind, tuple[int, ...]] = _READ_SIZES | {FieldKind.SCALAR: (4,)}
+_WRITE_SIZES: Mapping[FieldKind, tuple[int, ...]] = {**_READ_SIZES, FieldKind.SCALAR: (4,)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,108 @@
+"""What skb and xdp frames have in common: bytes that are contiguous in parts, and a handle that the program knows them by.
+
+A packet is a linear part that the program reaches through ``data`` and ``data_end``, and perhaps more bytes behind it that only
+helpers reach. Every offset here counts from ``data``, the packet's first byte.
+
+Whatever moves the packet's borders maps its memory anew, so that an address beyond the new borders faults. Addresses that stay
+inside keep their meaning, as they do in the kernel, where only the verifier forbids their use.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Protocol
+
+from bpfcrypto.embedded.memory import Memory, Region
+
+ETH_HLEN = 14
+PAGE_SIZE = 4096
+SHARED_INFO = 320  # struct skb_shared_info, rounded up to a cache line, at the end of every buffer
+CACHE_LINE = 64
+
+
+class Packet(Protocol):
+    """An skb or an xdp frame during a run."""
+
+    @property
+    def handle(self) -> int:
+        """Address of the context; the program's first argument."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of the packet, linear or not, without metadata."""
+        ...
+
+    def pointer(self, offset: int, size: int) -> int | None:
+        """The address of a range that is contiguous; None where it is not, or leaves the packet."""
+        ...
+
+    def load(self, offset: int, size: int) -> bytes | None:
+        """A copy of a range; None where it leaves the packet."""
+        ...
+
+    def store(self, offset: int, data: bytes) -> bool:
+        """Overwrite a range; False, and nothing written, where it leaves the packet."""
+        ...
+
+    def to_bytes(self) -> bytes:
+        """What a test run gives back: the metadata, where it counts, and the packet."""
+        ...
+
+
+class Window:
+    """A buffer of which a part is mapped; moving the part's borders maps it anew.
+
+    Args:
+        memory: where it is mapped.
+        name: of the region.
+        capacity: bytes of the buffer.
+        start, end: the part that programs may touch.
+    """
+
+    __slots__ = ("_memory", "_name", "_region", "_storage", "capacity", "end", "start", "view")
+
+    def __init__(self, memory: Memory, name: str, capacity: int, start: int, end: int) -> None:
+        self._memory = memory
+        self._name = name
+        self._region: Region | None = None
+        self._allocate(capacity)
+        self.move(start, end)
+
+    def _allocate(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._storage = ctypes.create_string_buffer(max(capacity, 1))
+        self.view = memoryview(self._storage).cast("B")
+
+    @property
+    def address(self) -> int:
+        """Address of the buffer's first byte, whether it is mapped or not."""
+        return ctypes.addressof(self._storage)
+
+    def move(self, start: int, end: int) -> None:
+        """Map exactly [start, end)."""
+        if self._region is not None:
+            self._memory.unmap(self._region)
+        self.start, self.end = start, end
+        self._region = Region(self._storage, name=self._name, offset=start, size=end - start) if end > start else None
+        if self._region is not None:
+            self._memory.map(self._region)
+
+    def replace(self, capacity: int, start: int) -> None:
+        """Move the mapped bytes into a new buffer, at ``start``; the old addresses are gone."""
+        kept = bytes(self.view[self.start : self.end])
+        self.unmap()
+        self._allocate(capacity)
+        self.view[start : start + len(kept)] = kept
+        self.move(start, start + len(kept))
+
+    def unmap(self) -> None:
+        """Take it out of the program's reach."""
+        if self._region is not None:
+            self._memory.unmap(self._region)
+            self._region = None
+
+
+def align(value: int, to: int) -> int:
+    """``value`` rounded up to a multiple of ``to``."""
+    return -(-value // to) * to

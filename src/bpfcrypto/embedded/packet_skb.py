@@ -1,0 +1,188 @@
+"""struct sk_buff as a test run makes it: a linear buffer with room before and behind, and the fields that programs see.
+
+The geometry is that of bpf_prog_test_run_skb: NET_SKB_PAD bytes of headroom, and as much tailroom as rounding the size up to a
+cache line leaves. Growing beyond either allocates a new buffer (pskb_expand_head), after which old addresses are gone.
+
+An skb may also carry bytes behind the linear part (paged). Programs reach them with bpf_skb_load_bytes, or after bpf_skb_pull_data
+has made them linear. In the kernel, a dynptr range that begins *beyond* the end of the linear part is taken for linear and reads or
+writes foreign memory (an unsigned subtraction in skb_pointer_if_linear); here such a range is not contiguous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from errno import EINVAL, ENOMEM
+
+from bpfcrypto.abi.ctx import SK_BUFF, Field, FieldKind
+from bpfcrypto.embedded.ctx import CtxAccess
+from bpfcrypto.embedded.memory import Memory
+from bpfcrypto.embedded.packet import CACHE_LINE, ETH_HLEN, PAGE_SIZE, SHARED_INFO, Window, align
+
+HEADROOM = 64  # NET_SKB_PAD + NET_IP_ALIGN
+MAX_SIZE = 4 * PAGE_SIZE - SHARED_INFO  # SKB_MAX_ALLOC: what change_tail and change_head may grow to
+NO_QUEUE_MAPPING = 0xFFFF
+
+_ETH_P_802_3_MIN = 0x600  # smaller values of the type field are lengths
+_ETH_P_802_3, _ETH_P_802_2 = 0x0001, 0x0004
+_HOST, _MULTICAST, _OTHERHOST = 0, 2, 3
+
+# Fields of struct sk_buff that are narrower than their view in struct __sk_buff.
+_STORED_MASKS: Mapping[str, int] = {"tc_index": 0xFFFF, "tc_classid": 0xFFFF, "gso_size": 0xFFFF, "gso_segs": 0xFFFF}
+
+
+def _protocol(header: bytes) -> int:
+    """The protocol of a frame as the field holds it, which is network byte order (eth_type_trans)."""
+    value = int.from_bytes(header[12:14], "big")
+    if value < _ETH_P_802_3_MIN:
+        value = _ETH_P_802_3 if header[14:16] == b"\xff\xff" else _ETH_P_802_2
+    return int.from_bytes(value.to_bytes(2, "big"), "little")
+
+
+def _packet_type(header: bytes) -> int:
+    """The packet type towards the loopback device, whose own address and broadcast address are all zeros."""
+    if not any(header[:6]):
+        return _HOST
+    return _MULTICAST if header[0] & 1 else _OTHERHOST
+
+
+class SkBuff:
+    """An skb during a run.
+
+    Args:
+        memory: the run's memory.
+        data: the frame, from its Ethernet header, at least 14 bytes.
+        linear: bytes of it in the linear part; None for all.
+    """
+
+    def __init__(self, memory: Memory, data: bytes, *, linear: int | None = None) -> None:
+        head = len(data) if linear is None else linear
+        self._window = Window(memory, "packet", HEADROOM + align(head, CACHE_LINE), HEADROOM, HEADROOM + head)
+        self._window.view[HEADROOM : HEADROOM + head] = data[:head]
+        self._paged = data[head:]
+        self._socket = memory.new(8, "socket", readable=False).base
+        self._region = memory.new(
+            SK_BUFF.size, "struct __sk_buff", access=CtxAccess(SK_BUFF, self), owner=self, align=64
+        )
+        self._network_offset = ETH_HLEN
+        self._values: dict[str, int] = {field.name: 0 for field in SK_BUFF.fields}
+        self._values.update(protocol=_protocol(data[:16]), pkt_type=_packet_type(data[:6]), ifindex=1)
+
+    @property
+    def handle(self) -> int:
+        """Address of struct __sk_buff."""
+        return self._region.base
+
+    @property
+    def size(self) -> int:
+        """Bytes of the packet (skb->len)."""
+        return self.linear_size + len(self._paged)
+
+    @property
+    def linear_size(self) -> int:
+        """Bytes of the linear part (skb_headlen)."""
+        return self._window.end - self._window.start
+
+    @property
+    def is_gso(self) -> bool:
+        """Whether it stands for several segments."""
+        return self._values["gso_size"] != 0
+
+    def __getitem__(self, name: str) -> int:
+        return self.read_field(SK_BUFF.field(name))
+
+    def set(self, name: str, value: int) -> None:
+        """Set a field from outside of the program, read-only ones too."""
+        self._values[name] = value & _STORED_MASKS.get(name, -1)
+
+    def read_field(self, field: Field) -> int:
+        """A field as the program sees it."""
+        window = self._window
+        match field.kind:
+            case FieldKind.DATA | FieldKind.DATA_META:
+                return window.address + window.start
+            case FieldKind.DATA_END:
+                return window.address + window.end
+            case FieldKind.SOCKET:
+                return self._socket
+        return self.size if field.name == "len" else self._values[field.name]
+
+    def write_field(self, field: Field, value: int) -> None:
+        """Store to a field as a program does."""
+        if field.name == "queue_mapping" and value >= NO_QUEUE_MAPPING:
+            return  # the kernel skips the store
+        self._values[field.name] = value & _STORED_MASKS.get(field.name, -1)
+
+    def pointer(self, offset: int, size: int) -> int | None:
+        """The address of a range inside the linear part, else None."""
+        if offset + size > self.linear_size:
+            return None
+        return self._window.address + self._window.start + offset
+
+    def load(self, offset: int, size: int) -> bytes | None:
+        """A copy of a range, linear or not."""
+        if offset + size > self.size:
+            return None
+        start = self._window.start
+        linear = bytes(self._window.view[start + offset : min(start + offset + size, self._window.end)])
+        behind = max(offset - self.linear_size, 0)
+        return linear + self._paged[behind : behind + size - len(linear)]
+
+    def store(self, offset: int, data: bytes) -> bool:
+        """Overwrite a range, which becomes linear."""
+        if self.pull(offset + len(data)):
+            return False
+        start = self._window.start + offset
+        self._window.view[start : start + len(data)] = data
+        return True
+
+    def to_bytes(self) -> bytes:
+        """The whole packet."""
+        return bytes(self._window.view[self._window.start : self._window.end]) + self._paged
+
+    def pull(self, size: int) -> int:
+        """Make the first ``size`` bytes linear; 0 or a positive errno (skb_ensure_writable)."""
+        if size > self.size:
+            return ENOMEM
+        missing = size - self.linear_size
+        if missing > 0:
+            moved, self._paged = self._paged[:missing], self._paged[missing:]
+            self._append(moved)
+        return 0
+
+    def change_tail(self, size: int, flags: int) -> int:
+        """Cut the packet, or grow it with zeros; 0 or a positive errno (bpf_skb_change_tail)."""
+        if flags or size > MAX_SIZE or size < self._network_offset:
+            return EINVAL
+        if size > self.size:
+            self.pull(self.size)
+            self._append(bytes(size - self.size))
+        elif size > self.linear_size:
+            self._paged = self._paged[: size - self.linear_size]
+        else:
+            self._paged = b""
+            self._window.move(self._window.start, self._window.start + size)
+        self._values["gso_size"] = self._values["gso_segs"] = 0
+        return 0
+
+    def change_head(self, room: int, flags: int) -> int:
+        """Put ``room`` zero bytes in front; 0 or a positive errno (bpf_skb_change_head)."""
+        if flags or room > 0x7FFFFFFF or (not self.is_gso and self.size + room > MAX_SIZE):
+            return EINVAL
+        window = self._window
+        if room > window.start:
+            more = align(room - window.start, HEADROOM)
+            window.replace(window.capacity + more, window.start + more)
+        start = window.start - room
+        window.view[start : window.start] = bytes(room)
+        window.move(start, window.end)
+        self._network_offset += room
+        return 0
+
+    def _append(self, data: bytes) -> None:
+        """Lengthen the linear part."""
+        window = self._window
+        end = window.end + len(data)
+        if end > window.capacity:
+            window.replace(align(end, CACHE_LINE), window.start)
+        window.view[window.end : end] = data
+        window.move(window.start, end)

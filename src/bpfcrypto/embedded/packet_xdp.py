@@ -1,0 +1,199 @@
+"""struct xdp_buff as a test run makes it: one page with metadata, linear part and room around, and pages behind it as fragments.
+
+The page: 256 bytes of headroom whose first 40 the kernel keeps for itself, metadata directly before the packet, and the last 320
+bytes for the list of fragments. That leaves 3520 bytes for metadata-free linear data; more becomes fragments of one page each.
+"""
+
+from __future__ import annotations
+
+from errno import EACCES, EFAULT, EINVAL
+
+from bpfcrypto.abi.ctx import XDP_MD, Field, FieldKind
+from bpfcrypto.embedded.ctx import CtxAccess
+from bpfcrypto.embedded.memory import Memory
+from bpfcrypto.embedded.packet import ETH_HLEN, PAGE_SIZE, SHARED_INFO, Window
+
+HEADROOM = 256  # XDP_PACKET_HEADROOM
+FRAME_SIZE = 40  # struct xdp_frame at the start of the headroom
+HARD_END = PAGE_SIZE - SHARED_INFO
+MAX_LINEAR = HARD_END - HEADROOM
+MAX_FRAGMENTS = 17  # MAX_SKB_FRAGS
+MAX_META = HEADROOM - FRAME_SIZE
+_MAX_RANGE = 0xFFFF  # neither an offset nor a length of bpf_xdp_pointer goes beyond
+
+
+class XdpFrame:
+    """An xdp frame during a run.
+
+    Args:
+        memory: the run's memory.
+        data: metadata and frame.
+        meta: bytes of ``data`` that are metadata; a multiple of 4, at most 216.
+        linear: bytes of ``data`` in the page, metadata included; None for as many as fit.
+    """
+
+    def __init__(self, memory: Memory, data: bytes, *, meta: int = 0, linear: int | None = None) -> None:
+        room = MAX_LINEAR + meta
+        head = min(len(data) if linear is None else linear, room)
+        self._memory = memory
+        self._meta = meta
+        start = HEADROOM - meta
+        self._window = Window(memory, "packet", PAGE_SIZE, start, start + head)
+        self._window.view[start : start + head] = data[:head]
+        self._fragments = [self._fragment(data[at : at + PAGE_SIZE]) for at in range(head, len(data), PAGE_SIZE)]
+        self._region = memory.new(XDP_MD.size, "struct xdp_md", access=CtxAccess(XDP_MD, self), owner=self, align=64)
+        self.ingress_ifindex = 1
+        self.rx_queue_index = 0
+
+    def _fragment(self, data: bytes) -> Window:
+        window = Window(self._memory, "packet fragment", PAGE_SIZE, 0, len(data))
+        window.view[: len(data)] = data
+        return window
+
+    @property
+    def handle(self) -> int:
+        """Address of struct xdp_md."""
+        return self._region.base
+
+    @property
+    def size(self) -> int:
+        """Bytes of the frame (xdp_get_buff_len)."""
+        return self.linear_size + sum(part.end for part in self._fragments)
+
+    @property
+    def meta_size(self) -> int:
+        """Bytes of metadata."""
+        return self._meta
+
+    @property
+    def linear_size(self) -> int:
+        """Bytes of the linear part, without metadata."""
+        return self._window.end - self._data
+
+    @property
+    def _data(self) -> int:
+        return self._window.start + self._meta
+
+    def read_field(self, field: Field) -> int:
+        """A field as the program sees it."""
+        match field.kind:
+            case FieldKind.DATA:
+                return self._window.address + self._data
+            case FieldKind.DATA_META:
+                return self._window.address + self._window.start
+            case FieldKind.DATA_END:
+                return self._window.address + self._window.end
+        return self.rx_queue_index if field.name == "rx_queue_index" else self.ingress_ifindex
+
+    def write_field(self, field: Field, value: int) -> None:
+        """No field of struct xdp_md takes stores, and the table lets none through."""
+        raise AssertionError(f"store of {value} to read-only field {field.name}")
+
+    def pointer(self, offset: int, size: int) -> int | None:
+        """The address of a range inside the linear part or inside one fragment, else None (bpf_xdp_pointer)."""
+        if self.range_error(offset, size):
+            return None
+        if offset < self.linear_size:
+            return self._window.address + self._data + offset if offset + size <= self.linear_size else None
+        offset -= self.linear_size
+        for part in self._fragments:
+            if offset < part.end:
+                return part.address + offset if offset + size <= part.end else None
+            offset -= part.end
+        return None
+
+    def range_error(self, offset: int, size: int) -> int:
+        """0, or the positive errno of a range that cannot be in the frame."""
+        if offset > _MAX_RANGE or size > _MAX_RANGE:
+            return EFAULT
+        return EINVAL if offset + size > self.size else 0
+
+    def load(self, offset: int, size: int) -> bytes | None:
+        """A copy of a range."""
+        if self.range_error(offset, size):
+            return None
+        return b"".join(bytes(part) for part in self._parts(offset, size))
+
+    def store(self, offset: int, data: bytes) -> bool:
+        """Overwrite a range."""
+        if self.range_error(offset, len(data)):
+            return False
+        at = 0
+        for part in self._parts(offset, len(data)):
+            part[:] = data[at : at + len(part)]
+            at += len(part)
+        return True
+
+    def _parts(self, offset: int, size: int) -> list[memoryview]:
+        views = [self._window.view[self._data : self._window.end], *(part.view[: part.end] for part in self._fragments)]
+        parts = []
+        for view in views:
+            part = view[offset : offset + size]
+            offset = max(offset - len(view), 0)
+            size -= len(part)
+            parts.append(part)
+        return parts
+
+    def to_bytes(self) -> bytes:
+        """Metadata and the whole frame."""
+        head = self._window.view[self._window.start : self._window.end]
+        return b"".join([bytes(head), *(bytes(part.view[: part.end]) for part in self._fragments)])
+
+    def adjust_head(self, delta: int) -> int:
+        """Move the packet's first byte; the metadata moves along (bpf_xdp_adjust_head). 0 or a positive errno."""
+        data = self._data + delta
+        if data < FRAME_SIZE + self._meta or data > self._window.end - ETH_HLEN:
+            return EINVAL
+        window = self._window
+        kept = bytes(window.view[window.start : self._data])
+        start = window.start + delta
+        window.view[start : start + len(kept)] = kept
+        window.move(start, window.end)
+        return 0
+
+    def adjust_meta(self, delta: int) -> int:
+        """Move the first byte of the metadata (bpf_xdp_adjust_meta). 0 or a positive errno."""
+        start = self._window.start + delta
+        size = self._data - start
+        if start < FRAME_SIZE or size < 0:
+            return EINVAL
+        if size % 4:
+            return EACCES
+        self._window.move(start, self._window.end)
+        self._meta = size
+        return 0
+
+    def adjust_tail(self, delta: int) -> int:
+        """Cut the frame's end, or grow it with zeros (bpf_xdp_adjust_tail). 0 or a positive errno."""
+        if self._fragments:
+            return self._grow_last(delta) if delta >= 0 else self._shrink(-delta)
+        window = self._window
+        end = window.end + delta
+        if end > HARD_END or end < self._data + ETH_HLEN:
+            return EINVAL
+        if delta > 0:
+            window.view[window.end : end] = bytes(delta)
+        window.move(window.start, end)
+        return 0
+
+    def _grow_last(self, delta: int) -> int:
+        last = self._fragments[-1]
+        if delta > last.capacity - last.end:
+            return EINVAL
+        last.view[last.end : last.end + delta] = bytes(delta)
+        last.move(0, last.end + delta)
+        return 0
+
+    def _shrink(self, size: int) -> int:
+        if size > self.size - ETH_HLEN:
+            return EINVAL
+        while self._fragments and size:
+            last = self._fragments[-1]
+            cut = min(size, last.end)
+            size -= cut
+            last.move(0, last.end - cut)
+            if not last.end:
+                self._fragments.pop()
+        if not self._fragments:
+            self._window.move(self._window.start, self._window.end - size)
+        return 0
