@@ -1,0 +1,1 @@
+"""Ready programs and the C headers that come with bpfcrypto."""

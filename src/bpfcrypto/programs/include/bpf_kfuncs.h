@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Kernel functions that packet programs call, other than those of bpf_crypto.h. Each is looked up by name when the program is
+ * loaded, and only if it is used; one that is declared again with __weak may be absent, and bpf_ksym_exists() tells.
+ */
+#ifndef BPF_KFUNCS_H
+#define BPF_KFUNCS_H
+
+#include "errno.h"
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+/* --- dynptrs --- */
+
+/* A dynptr over a packet; flags are 0. It stays valid when the packet changes; its offsets count from the packet's start. */
+extern int bpf_dynptr_from_skb(struct __sk_buff *s, u64 flags, struct bpf_dynptr *ptr__uninit) __ksym;
+extern int bpf_dynptr_from_xdp(struct xdp_md *x, u64 flags, struct bpf_dynptr *ptr__uninit) __ksym;
+/* A dynptr over the metadata in front of a packet (6.18). */
+extern int bpf_dynptr_from_skb_meta(struct __sk_buff *skb_, u64 flags, struct bpf_dynptr *ptr__uninit) __ksym;
+
+/*
+ * A pointer to buffer__szk bytes at an offset: into the data where they lie in one piece, else into the buffer, to which they
+ * are copied; NULL where there are not so many, or without a buffer where they are in pieces. What is written through the
+ * buffer reaches the packet only by bpf_dynptr_write().
+ */
+extern void *bpf_dynptr_slice(const struct bpf_dynptr *p, u32 offset, void *buffer__opt, u32 buffer__szk) __ksym;
+extern void *bpf_dynptr_slice_rdwr(const struct bpf_dynptr *p, u32 offset, void *buffer__opt, u32 buffer__szk) __ksym;
+
+/* Narrow to [start, end) of the present view: -ERANGE beyond its end, -EINVAL where start > end; then nothing changes. */
+extern int bpf_dynptr_adjust(const struct bpf_dynptr *p, u32 start, u32 end) __ksym;
+extern int bpf_dynptr_clone(const struct bpf_dynptr *p, struct bpf_dynptr *clone__uninit) __ksym;
+extern bool bpf_dynptr_is_null(const struct bpf_dynptr *p) __ksym;
+extern bool bpf_dynptr_is_rdonly(const struct bpf_dynptr *p) __ksym;
+extern __u32 bpf_dynptr_size(const struct bpf_dynptr *p) __ksym;
+extern int bpf_dynptr_copy(struct bpf_dynptr *dst_ptr, u32 dst_off, struct bpf_dynptr *src_ptr, u32 src_off, u32 size) __ksym;
+extern int bpf_dynptr_memset(struct bpf_dynptr *p, u32 offset, u32 size, u8 val) __ksym;
+
+/* --- critical sections --- */
+
+extern void bpf_rcu_read_lock(void) __ksym;
+extern void bpf_rcu_read_unlock(void) __ksym;
+extern void bpf_preempt_disable(void) __ksym;
+extern void bpf_preempt_enable(void) __ksym;
+extern void bpf_local_irq_save(unsigned long *flags__irq_flag) __ksym;
+extern void bpf_local_irq_restore(unsigned long *flags__irq_flag) __ksym;
+extern int bpf_res_spin_lock(struct bpf_res_spin_lock *lock) __ksym;
+extern void bpf_res_spin_unlock(struct bpf_res_spin_lock *lock) __ksym;
+
+/* --- iterators (those over numbers are in bpf_helpers.h) --- */
+
+extern int bpf_iter_bits_new(struct bpf_iter_bits *it, const u64 *unsafe_ptr__ign, u32 nr_words) __ksym;
+extern int *bpf_iter_bits_next(struct bpf_iter_bits *it) __ksym;
+extern void bpf_iter_bits_destroy(struct bpf_iter_bits *it) __ksym;
+
+/* --- XDP --- */
+
+/* Make the first len bytes of a frame lie in one piece (6.18). */
+extern int bpf_xdp_pull_data(struct xdp_md *x, u32 len) __ksym;
+extern int bpf_xdp_metadata_rx_timestamp(const struct xdp_md *ctx, u64 *timestamp) __ksym;
+extern int bpf_xdp_metadata_rx_hash(const struct xdp_md *ctx, u32 *hash, enum xdp_rss_hash_type *rss_type) __ksym;
+extern int bpf_xdp_metadata_rx_vlan_tag(const struct xdp_md *ctx, __be16 *vlan_proto, u16 *vlan_tci) __ksym;
+
+/* --- contexts, maps, strings --- */
+
+/* The kernel's own object behind a context: struct sk_buff or struct xdp_buff. */
+extern void *bpf_cast_to_kern_ctx(void *obj) __ksym;
+extern void *bpf_rdonly_cast(const void *obj__ign, u32 btf_id__k) __ksym;
+extern s64 bpf_map_sum_elem_count(const struct bpf_map *map) __ksym;
+extern int bpf_strcmp(const char *s1__ign, const char *s2__ign) __ksym;
+extern int bpf_strlen(const char *s__ign) __ksym;
+
+#endif

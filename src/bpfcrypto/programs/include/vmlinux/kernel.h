@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Types of the kernel's own, as far as packet programs look into them. The lists of members are not complete and the offsets
+ * are not the kernel's: only the order is. CO-RE puts in the true offsets at load time.
+ */
+#ifndef VMLINUX_KERNEL_H
+#define VMLINUX_KERNEL_H
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct refcount_struct {
+	atomic_t refs;
+};
+
+typedef struct refcount_struct refcount_t;
+
+struct callback_head {
+	struct callback_head *next;
+	void (*func)(struct callback_head *head);
+};
+
+/* What bpf_crypto_ctx_create() takes: 408 bytes, the reserved ones zero. */
+struct bpf_crypto_params {
+	char type[14];
+	u8 reserved[2];
+	char algo[128];
+	u8 key[256];
+	u32 key_len;
+	u32 authsize;
+};
+
+struct bpf_crypto_type;
+
+/* A crypto context: a cipher with its key. siv_len is the size of the IV that encrypt and decrypt want. */
+struct bpf_crypto_ctx {
+	const struct bpf_crypto_type *type;
+	void *tfm;
+	u32 siv_len;
+	struct callback_head rcu;
+	refcount_t usage;
+};
+
+/* What is behind the opaque words of struct bpf_dynptr. */
+struct bpf_dynptr_kern {
+	void *data;
+	u32 size;
+	u32 offset;
+} __attribute__((aligned(8)));
+
+struct bpf_map {
+	enum bpf_map_type map_type;
+	u32 key_size;
+	u32 value_size;
+	u32 max_entries;
+	u32 map_flags;
+	u32 id;
+	char name[16];
+};
+
+struct net_device {
+	unsigned int mtu;
+	unsigned int flags;
+	unsigned short hard_header_len;
+	int ifindex;
+	char name[16];
+	unsigned short type;
+};
+
+struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	volatile unsigned char skc_state;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	u32 sk_mark;
+	u16 sk_protocol;
+	u16 sk_type;
+};
+
+struct sk_buff {
+	struct net_device *dev;
+	struct sock *sk;
+	char cb[48];
+	unsigned int len;
+	unsigned int data_len;
+	__u16 mac_len;
+	__u16 queue_mapping;
+	__u8 cloned : 1;
+	__u32 priority;
+	int skb_iif;
+	__u32 hash;
+	__be16 vlan_proto;
+	__u16 vlan_tci;
+	__u32 mark;
+	__be16 protocol;
+	__u16 transport_header;
+	__u16 network_header;
+	__u16 mac_header;
+	unsigned int tail;
+	unsigned int end;
+	unsigned char *head;
+	unsigned char *data;
+	unsigned int truesize;
+};
+
+struct xdp_rxq_info {
+	struct net_device *dev;
+	u32 queue_index;
+	u32 reg_state;
+	u32 frag_size;
+};
+
+struct xdp_buff {
+	void *data;
+	void *data_end;
+	void *data_meta;
+	void *data_hard_start;
+	struct xdp_rxq_info *rxq;
+	void *txq;
+	u32 frame_sz;
+	u32 flags;
+};
+
+struct task_struct {
+	unsigned int flags;
+	pid_t pid;
+	pid_t tgid;
+	char comm[16];
+};
+
+#endif
