@@ -1,13 +1,11 @@
 """An object's type information in the form that a kernel accepts.
 
-A compiler leaves to the loader what it cannot know: sizes and offsets of data sections, and what the names in ``.ksyms`` stand
-for. And an older kernel refuses the whole table for one kind that it does not know. Both are rewritings of single records that keep
-every id, because instructions, maps and other records refer to ids:
+Two things in a compiler's table stop a kernel from taking it: declarations of what lives elsewhere (kfuncs in ``.ksyms``), and
+kinds of records that are newer than the kernel, for one of which it refuses the whole table. Both are rewritten record by record,
+and every record stays, because instructions, maps and other records refer to ids:
 
-- a data section that becomes a map gets its size and the offsets of its variables; any other section becomes an empty structure;
-- an extern function or variable, which no kernel takes, becomes a typedef of its type;
-- a function that the object hides loses its global linkage, so that it is verified in its callers' context;
-- a record of a kind that this kernel does not know becomes an older one of the same size and meaning to nobody.
+- an extern function or variable becomes a typedef of its type, the section that lists it an empty structure;
+- a record of a kind that the kernel does not know becomes an older one of the same size.
 
 Strings keep their offsets; new ones are appended.
 """
@@ -22,9 +20,6 @@ from enum import Enum
 
 from bpfcrypto.btf.types import Kind, Linkage
 from bpfcrypto.kernel.btf import HEADER, LENGTHS, MAGIC, PARTS
-
-Offsets = Mapping[str, tuple[int, int]]
-"""Variable name -> (offset, size) within its section."""
 
 
 class Feature(Enum):
@@ -55,6 +50,8 @@ class Record:
 
 
 _CONST_VOID = Record(Kind.CONST)
+_EMPTY = Record(Kind.STRUCT)
+_WHOLE = (0xFFFFFFFF,)  # component index -1
 
 
 def _opaque(record: Record) -> Record:
@@ -67,7 +64,7 @@ def _alias(record: Record) -> Record:
 
 # How records of a kind are rewritten for a kernel without a feature.
 REPLACEMENTS: Mapping[Feature, Mapping[Kind, Callable[[Record], Record]]] = {
-    Feature.DATASEC: {Kind.DATASEC: lambda _: Record(Kind.STRUCT), Kind.VAR: _alias},
+    Feature.DATASEC: {Kind.DATASEC: lambda _: _EMPTY, Kind.VAR: _alias},
     Feature.FUNC_LINKAGE: {Kind.FUNC: lambda record: replace(record, vlen=Linkage.STATIC)},
     Feature.FLOAT: {Kind.FLOAT: _opaque},
     Feature.DECL_TAG: {Kind.DECL_TAG: lambda _: _CONST_VOID},
@@ -106,48 +103,17 @@ class ObjectBtf:
             self._strings += encoded + b"\0"
         return offset
 
-    def _name(self, offset: int) -> str:
-        return self._strings[offset : self._strings.index(0, offset)].decode("utf-8", "replace")
-
-    def fix_sections(self, sections: Mapping[str, tuple[int, Offsets]]) -> None:
-        """Give data sections their layout.
-
-        Args:
-            sections: section name -> (size, offsets of its variables) for each one that becomes a map.
-        """
-        for index, record in enumerate(self._records):
-            if record.kind is Kind.DATASEC:
-                known = sections.get(self._name(record.name))
-                self._records[index] = self._laid_out(record, *known) if known else Record(Kind.STRUCT)
-
-    def _laid_out(self, section: Record, size: int, offsets: Offsets) -> Record:
-        placed = []
-        for type_id, _, _ in _triples(section.rest):
-            variable = self._records[type_id - 1]
-            place = offsets.get(self._name(variable.name))
-            if variable.kind is Kind.VAR and variable.rest[0] != Linkage.EXTERN and place is not None:
-                placed.append((place[0], type_id, place[1]))
-        rest = tuple(word for offset, type_id, length in sorted(placed) for word in (type_id, offset, length))
-        return replace(section, vlen=len(placed), extra=size, rest=rest)
-
-    def fix_externs(self) -> None:
-        """Turn extern functions and variables into typedefs, and tags on their arguments into tags on the typedef."""
-        extern = set()
-        for index, record in enumerate(self._records):
-            linkage = record.rest[0] if record.kind is Kind.VAR else record.vlen if record.kind is Kind.FUNC else None
-            if linkage == Linkage.EXTERN:
-                self._records[index] = _alias(record)
-                extern.add(index + 1)
-        for index, record in enumerate(self._records):
-            if record.kind is Kind.DECL_TAG and record.extra in extern:
-                self._records[index] = replace(record, rest=(0xFFFFFFFF,))
-
-    def hide(self, type_ids: Iterable[int]) -> None:
-        """Make these functions static."""
-        for type_id in type_ids:
-            record = self._records[type_id - 1]
-            if record.kind is Kind.FUNC:
-                self._records[type_id - 1] = replace(record, vlen=Linkage.STATIC)
+    def drop_externs(self) -> None:
+        """Turn what the object only declares into typedefs and empty structures."""
+        records = self._records
+        extern = {index + 1 for index, record in enumerate(records) if _is_extern(record)}
+        for index, record in enumerate(records):
+            if index + 1 in extern:
+                records[index] = _alias(record)
+            elif record.kind is Kind.DECL_TAG and record.extra in extern:
+                records[index] = replace(record, rest=_WHOLE)  # a typedef has no arguments to tag
+            elif record.kind is Kind.DATASEC and (not record.extra or not extern.isdisjoint(record.rest[::3])):
+                records[index] = _EMPTY
 
     def without(self, missing: Iterable[Feature]) -> ObjectBtf:
         """A copy for a kernel that lacks these features."""
@@ -167,8 +133,9 @@ class ObjectBtf:
         return header + types + bytes(self._strings)
 
 
-def _triples(words: tuple[int, ...]) -> Iterable[tuple[int, ...]]:
-    return (words[at : at + 3] for at in range(0, len(words), 3))
+def _is_extern(record: Record) -> bool:
+    linkage = {Kind.FUNC: record.vlen, Kind.VAR: record.rest[0] if record.rest else None}.get(record.kind)
+    return linkage == Linkage.EXTERN
 
 
 def _split(types: bytes) -> list[Record]:

@@ -1,0 +1,66 @@
+"""Pins: names for maps and programs in a BPF file system, which keep them alive without a process."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from bpfcrypto.errors import SyscallError
+from bpfcrypto.kernel import bpf
+from bpfcrypto.kernel.fd import Fd
+
+_Result = TypeVar("_Result")
+
+PathLike = str | os.PathLike[str]
+
+DEFAULT_DIRECTORY = "/sys/fs/bpf"
+
+_HINTS = {
+    ("BPF_OBJ_PIN", errno.EEXIST): "there is something of that name already: unlink it, or choose another name",
+    ("BPF_OBJ_PIN", errno.ENOENT): "the directory does not exist; make it inside the BPF file system with mkdir",
+    ("BPF_OBJ_PIN", errno.EACCES): "this user may not write in that directory",
+    ("BPF_OBJ_GET", errno.ENOENT): "nothing is pinned there",
+    ("BPF_OBJ_GET", errno.EACCES): "this user may not read that pin, or it is not in a BPF file system",
+    ("BPF_OBJ_GET", errno.EPERM): "this user may not open that pin",
+}
+_NOT_BPFFS = "that is not a BPF file system: 'mount -t bpf bpf {directory}', or pin below " + DEFAULT_DIRECTORY
+
+
+def pin(fd: Fd, path: PathLike) -> None:
+    """Pin a map or program.
+
+    Raises:
+        SyscallError: the path exists, its directory does not, or it is not in a BPF file system.
+    """
+    _explained(lambda: bpf.obj_pin(fd, path), path)
+
+
+def open_pinned(path: PathLike, kind: str) -> Fd:
+    """Open a pin of one kind.
+
+    Args:
+        path: where it is pinned.
+        kind: ``map`` or ``prog``.
+
+    Raises:
+        SyscallError: nothing is pinned there, or something of another kind (EINVAL).
+    """
+    fd = _explained(lambda: bpf.obj_get(path), path)
+    found = os.readlink(f"/proc/self/fd/{fd.fileno()}").removeprefix("anon_inode:").strip("[]")
+    if found != f"bpf-{kind}":
+        fd.close()
+        raise SyscallError("BPF_OBJ_GET", errno.EINVAL, detail=f"'{os.fspath(path)}' is a {found}, not a bpf-{kind}")
+    return fd
+
+
+def _explained(call: Callable[[], _Result], path: PathLike) -> _Result:
+    try:
+        return call()
+    except SyscallError as error:
+        hint = _HINTS.get((error.command, error.errno or 0))
+        if error.command == "BPF_OBJ_PIN" and error.errno in (errno.EPERM, errno.EINVAL):
+            hint = _NOT_BPFFS.format(directory=Path(path).parent)
+        raise SyscallError(error.command, error.errno or 0, detail=f"'{os.fspath(path)}'", hint=hint) from None
