@@ -45,6 +45,10 @@ class Packet(Protocol):
         """Overwrite a range; False, and nothing written, where it leaves the packet."""
         ...
 
+    def range_errno(self, offset: int, size: int) -> int:
+        """0, or the positive errno of reading or writing a range that is not in the packet."""
+        ...
+
     def to_bytes(self) -> bytes:
         """What a test run gives back: the metadata, where it counts, and the packet."""
         ...

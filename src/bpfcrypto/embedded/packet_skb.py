@@ -11,7 +11,7 @@ writes foreign memory (an unsigned subtraction in skb_pointer_if_linear); here s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from errno import EINVAL, ENOMEM
+from errno import EFAULT, EINVAL, ENOMEM
 
 from bpfcrypto.abi.ctx import SK_BUFF, Field, FieldKind
 from bpfcrypto.embedded.ctx import CtxAccess
@@ -22,6 +22,7 @@ HEADROOM = 64  # NET_SKB_PAD + NET_IP_ALIGN
 MAX_SIZE = 4 * PAGE_SIZE - SHARED_INFO  # SKB_MAX_ALLOC: what change_tail and change_head may grow to
 NO_QUEUE_MAPPING = 0xFFFF
 
+_INT_MAX = 0x7FFFFFFF
 _ETH_P_802_3_MIN = 0x600  # smaller values of the type field are lengths
 _ETH_P_802_3, _ETH_P_802_2 = 0x0001, 0x0004
 _HOST, _MULTICAST, _OTHERHOST = 0, 2, 3
@@ -118,9 +119,13 @@ class SkBuff:
             return None
         return self._window.address + self._window.start + offset
 
+    def range_errno(self, offset: int, size: int) -> int:
+        """0, or EFAULT for a range that is not in the packet."""
+        return EFAULT if offset > _INT_MAX or offset + size > self.size else 0
+
     def load(self, offset: int, size: int) -> bytes | None:
         """A copy of a range, linear or not."""
-        if offset + size > self.size:
+        if self.range_errno(offset, size):
             return None
         start = self._window.start
         linear = bytes(self._window.view[start + offset : min(start + offset + size, self._window.end)])
@@ -129,8 +134,9 @@ class SkBuff:
 
     def store(self, offset: int, data: bytes) -> bool:
         """Overwrite a range, which becomes linear."""
-        if self.pull(offset + len(data)):
+        if self.range_errno(offset, len(data)):
             return False
+        self.pull(offset + len(data))
         start = self._window.start + offset
         self._window.view[start : start + len(data)] = data
         return True
@@ -166,7 +172,7 @@ class SkBuff:
 
     def change_head(self, room: int, flags: int) -> int:
         """Put ``room`` zero bytes in front; 0 or a positive errno (bpf_skb_change_head)."""
-        if flags or room > 0x7FFFFFFF or (not self.is_gso and self.size + room > MAX_SIZE):
+        if flags or room > _INT_MAX or (not self.is_gso and self.size + room > MAX_SIZE):
             return EINVAL
         window = self._window
         if room > window.start:

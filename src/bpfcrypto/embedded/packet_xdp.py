@@ -91,7 +91,7 @@ class XdpFrame:
 
     def pointer(self, offset: int, size: int) -> int | None:
         """The address of a range inside the linear part or inside one fragment, else None (bpf_xdp_pointer)."""
-        if self.range_error(offset, size):
+        if self.range_errno(offset, size):
             return None
         if offset < self.linear_size:
             return self._window.address + self._data + offset if offset + size <= self.linear_size else None
@@ -102,7 +102,7 @@ class XdpFrame:
             offset -= part.end
         return None
 
-    def range_error(self, offset: int, size: int) -> int:
+    def range_errno(self, offset: int, size: int) -> int:
         """0, or the positive errno of a range that cannot be in the frame."""
         if offset > _MAX_RANGE or size > _MAX_RANGE:
             return EFAULT
@@ -110,13 +110,13 @@ class XdpFrame:
 
     def load(self, offset: int, size: int) -> bytes | None:
         """A copy of a range."""
-        if self.range_error(offset, size):
+        if self.range_errno(offset, size):
             return None
         return b"".join(bytes(part) for part in self._parts(offset, size))
 
     def store(self, offset: int, data: bytes) -> bool:
         """Overwrite a range."""
-        if self.range_error(offset, len(data)):
+        if self.range_errno(offset, len(data)):
             return False
         at = 0
         for part in self._parts(offset, len(data)):

@@ -1,0 +1,17 @@
+"""The kfuncs that the embedded engine has, by name; their contracts are in abi.kfuncs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from bpfcrypto.embedded import kfuncs_core, kfuncs_crypto, kfuncs_dynptr
+
+if TYPE_CHECKING:
+    from bpfcrypto.embedded.contexts import CryptoContexts
+    from bpfcrypto.embedded.state import Native
+
+
+def kfuncs(contexts: CryptoContexts) -> Mapping[str, Native]:
+    """Every kfunc, working on one collection's crypto contexts."""
+    return {**kfuncs_core.NATIVES, **kfuncs_dynptr.NATIVES, **kfuncs_crypto.natives(contexts)}
