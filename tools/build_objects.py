@@ -64,16 +64,16 @@ def kernel_source() -> str:
     types += [first or second for first, second in TYPEDEF.findall(text)]
     prototypes = [kfunc.prototype.rstrip(";") for kfunc in KFUNCS.values()]
     mentioned = sorted({name for prototype in prototypes for name in re.findall(r"\bstruct (\w+)", prototype)})
-    lines = ["#define BPF_NO_PRESERVE_ACCESS_INDEX", '#include "vmlinux.h"']
-    lines += ['#line 1 "kfuncs"']  # a file that is not there: the text of these lines has no place in BTF's strings
-    lines += [f"struct {name};" for name in mentioned]
+    lines = [f"struct {name};" for name in mentioned]
     for prototype in prototypes:
         body = "{ }" if re.match(r"void\s+\w", prototype) else "{ return 0; }"
         lines.append(f'__attribute__((btf_decl_tag("bpf_kfunc"))) {prototype} {body}')
-    lines.append("unsigned long __every_type(void)\n{\n\tunsigned long ids = 0;")
-    lines += [f"\tids += __builtin_btf_type_id(*({name} *)0, 0);" for name in types]
-    lines.append("\treturn ids;\n}")
-    return "\n".join(lines) + "\n"
+    lines.append("unsigned long __every_type(void) { unsigned long ids = 0;")
+    lines += [f"ids += __builtin_btf_type_id(*({name} *)0, 0);" for name in types]
+    lines.append("return ids; }")
+    # BTF's strings hold the text of every source line that has code: by way of a macro that is one short line.
+    macro = " \\\n".join(lines)
+    return f'#define BPF_NO_PRESERVE_ACCESS_INDEX\n#include "vmlinux.h"\n#define KERNEL {macro}\nKERNEL\n'
 
 
 def require_pinned() -> None:
