@@ -1,0 +1,1 @@
+"""From the bytes of an ELF object to a :class:`~bpfcrypto.spec.CollectionSpec`."""
