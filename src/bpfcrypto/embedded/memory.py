@@ -23,7 +23,9 @@ from typing import Protocol
 
 MASK64 = (1 << 64) - 1
 
-_CODECS = {size: struct.Struct(code) for size, code in ((1, "<B"), (2, "<H"), (4, "<I"), (8, "<Q"))}
+_CODES = {1: struct.Struct("<B"), 2: struct.Struct("<H"), 4: struct.Struct("<I"), 8: struct.Struct("<Q")}
+_UNPACK = {size: code.unpack_from for size, code in _CODES.items()}
+_PACK = {size: code.pack_into for size, code in _CODES.items()}
 
 
 class AccessFault(Exception):
@@ -51,9 +53,27 @@ class Region:
         owner: the Python object the region stands for (a map, an skb, a crypto context).
         stride: distance of one element to the next in a strided region, else 0.
         chunk: bytes of an element that may be accessed, in a strided region.
+        mapped: whether some Memory holds the region. Base, size, stride and chunk stay as they are while it does.
+        reach, extent: how many bytes can be accessed without asking anything else: ``size`` of a mapped region with bytes and
+            without stride is its reach, with stride its extent (within which an access must also stay in one element); otherwise
+            they are 0. The interpreter remembers regions, and sees with these comparisons whether one still serves.
     """
 
-    __slots__ = ("access", "base", "chunk", "name", "owner", "size", "storage", "stride", "view", "writable")
+    __slots__ = (
+        "access",
+        "base",
+        "chunk",
+        "extent",
+        "mapped",
+        "name",
+        "owner",
+        "reach",
+        "size",
+        "storage",
+        "stride",
+        "view",
+        "writable",
+    )
 
     def __init__(
         self,
@@ -79,6 +99,46 @@ class Region:
         self.owner = owner
         self.stride = stride
         self.chunk = chunk
+        self.mapped = False
+        self.reach = 0
+        self.extent = 0
+
+    def set_mapped(self, mapped: bool) -> None:
+        """Note that a Memory has taken the region in, or let it go."""
+        self.mapped = mapped
+        direct = self.size if mapped and self.view is not None else 0
+        self.reach, self.extent = (0, direct) if self.stride else (direct, 0)
+
+    def holds(self, address: int, size: int) -> bool:
+        """Whether an access lies within this region, and within one element of it, while it is mapped."""
+        at = address - self.base
+        return (
+            self.mapped and 0 <= at <= self.size - size and (not self.stride or at % self.stride + size <= self.chunk)
+        )
+
+    def load(self, at: int, size: int) -> int:
+        """Read 1, 2, 4 or 8 bytes at an offset that the region holds."""
+        if self.view is not None:
+            return _UNPACK[size](self.view, at)[0]  # type: ignore[no-any-return]
+        if self.access is None:
+            raise AccessFault(f"{self.name} cannot be read")
+        return self.access.load(at, size)
+
+    def store(self, at: int, size: int, value: int) -> None:
+        """Write the low 1, 2, 4 or 8 bytes of ``value`` at an offset that the region holds."""
+        if not self.writable:
+            raise AccessFault(f"{self.name} cannot be written")
+        if self.view is not None:
+            _PACK[size](self.view, at, value & ((1 << size * 8) - 1))
+        elif self.access is not None:
+            self.access.store(at, size, value)
+        else:
+            raise AccessFault(f"{self.name} cannot be written")
+
+    def clear(self) -> None:
+        """Fill the region with zero bytes."""
+        if self.view is not None:
+            self.view[:] = bytes(self.size)
 
     def __repr__(self) -> str:
         return f"<Region {self.name!r} {self.base:#x}+{self.size}>"
@@ -104,6 +164,7 @@ class Memory:
             bases, regions = self._index
             at = bisect_right(bases, region.base)
             self._index = ([*bases[:at], region.base, *bases[at:]], [*regions[:at], region, *regions[at:]])
+            region.set_mapped(True)
         return region
 
     def unmap(self, region: Region) -> None:
@@ -114,6 +175,7 @@ class Memory:
             if at < 0 or regions[at] is not region:
                 raise ValueError(f"{region!r} is not mapped")
             self._index = (bases[:at] + bases[at + 1 :], regions[:at] + regions[at + 1 :])
+            region.set_mapped(False)
 
     def new(
         self,
@@ -180,23 +242,12 @@ class Memory:
     def load(self, address: int, size: int) -> int:
         """Read 1, 2, 4 or 8 bytes as an unsigned little-endian integer."""
         region = self.find(address, size)
-        if region.view is not None:
-            return _CODECS[size].unpack_from(region.view, address - region.base)[0]  # type: ignore[no-any-return]
-        if region.access is None:
-            raise AccessFault(f"{region.name} cannot be read")
-        return region.access.load(address - region.base, size)
+        return region.load(address - region.base, size)
 
     def store(self, address: int, size: int, value: int) -> None:
         """Write the low ``size`` bytes (1, 2, 4 or 8) of ``value``."""
         region = self.find(address, size)
-        if not region.writable:
-            raise AccessFault(f"{region.name} cannot be written")
-        if region.view is not None:
-            _CODECS[size].pack_into(region.view, address - region.base, value & ((1 << size * 8) - 1))
-        elif region.access is not None:
-            region.access.store(address - region.base, size, value)
-        else:
-            raise AccessFault(f"{region.name} cannot be written")
+        region.store(address - region.base, size, value)
 
     def span(self, address: int, size: int, *, write: bool = False) -> memoryview:
         """The bytes of an address range, live: writes to the view are writes to memory. Empty ranges need no region."""
