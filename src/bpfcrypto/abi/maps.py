@@ -1,8 +1,13 @@
-"""Map types and flags (include/uapi/linux/bpf.h)."""
+"""Map types and flags (include/uapi/linux/bpf.h), and what the kernel allows for each type."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag
+from errno import EACCES, EINVAL, EOPNOTSUPP
+
+from bpfcrypto.abi.errno import ENOTSUPP
 
 
 class MapType(IntEnum):
@@ -76,3 +81,109 @@ class Pinning(IntEnum):
 
     NONE = 0
     BY_NAME = 1
+
+
+ACCESS_FLAGS = MapFlag.RDONLY | MapFlag.WRONLY | MapFlag.RDONLY_PROG | MapFlag.WRONLY_PROG
+
+MAX_PERCPU_VALUE = 1 << 15  # PCPU_MIN_UNIT_SIZE, after rounding up to 8
+MAX_ARRAY_VALUE = (1 << 31) - 1
+MAX_HASH_ELEMENT = (1 << 22) - 49  # key and value: KMALLOC_MAX_SIZE less struct htab_elem, and one
+MAX_HASH_ENTRIES = 1 << 27  # the number of buckets, a power of two, has to fit 32 bits in bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MapRules:
+    """What BPF_MAP_CREATE and the commands on elements allow for a type, beyond what holds for all.
+
+    Attributes:
+        flags: creation flags that are not refused out of hand.
+        refused_flags: flags that a later check refuses, with its errno, in order.
+        indexed: keys are indices below max_entries and every element exists: no deletion (EINVAL), no lookup_and_delete.
+        percpu: one copy of each value per possible CPU.
+        lru: a full map evicts an element instead of refusing one.
+        max_value_size: bytes.
+        max_element_size: bytes of key and value together; None where only the value counts.
+        max_entries: most elements.
+    """
+
+    flags: MapFlag
+    refused_flags: tuple[tuple[MapFlag, int], ...] = ()
+    indexed: bool = False
+    percpu: bool = False
+    lru: bool = False
+    max_value_size: int = MAX_ARRAY_VALUE
+    max_element_size: int | None = None
+    max_entries: int = (1 << 32) - 1
+
+
+_ARRAY = MapRules(
+    ACCESS_FLAGS | MapFlag.NUMA_NODE | MapFlag.PRESERVE_ELEMS | MapFlag.MMAPABLE | MapFlag.INNER_MAP,
+    refused_flags=((MapFlag.PRESERVE_ELEMS, EINVAL),),
+    indexed=True,
+)
+_HASH = MapRules(
+    ACCESS_FLAGS | MapFlag.NUMA_NODE | MapFlag.NO_PREALLOC | MapFlag.NO_COMMON_LRU | MapFlag.ZERO_SEED,
+    refused_flags=((MapFlag.NO_COMMON_LRU, EINVAL),),
+    max_element_size=MAX_HASH_ELEMENT,
+    max_entries=MAX_HASH_ENTRIES,
+)
+_LRU = replace(_HASH, refused_flags=((MapFlag.NO_PREALLOC, ENOTSUPP),), lru=True)
+
+
+def _percpu(rules: MapRules, refused: MapFlag = MapFlag.NUMA_NODE) -> MapRules:
+    flags = (*rules.refused_flags, (refused, EINVAL))
+    return replace(rules, refused_flags=flags, percpu=True, max_value_size=MAX_PERCPU_VALUE)
+
+
+# Types whose rules are known (array_map_alloc_check and htab_map_alloc_check), probed on Linux 6.18.
+RULES: Mapping[MapType, MapRules] = {
+    MapType.ARRAY: _ARRAY,
+    MapType.PERCPU_ARRAY: _percpu(_ARRAY, MapFlag.NUMA_NODE | MapFlag.MMAPABLE | MapFlag.INNER_MAP),
+    MapType.HASH: _HASH,
+    MapType.PERCPU_HASH: _percpu(_HASH),
+    MapType.LRU_HASH: _LRU,
+    MapType.LRU_PERCPU_HASH: _percpu(_LRU),
+}
+
+_KEYED = frozenset({MapType.ARRAY, MapType.HASH})
+_STORAGES = frozenset({MapType.SK_STORAGE, MapType.INODE_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE})
+_KPTRS = _KEYED | _STORAGES | {MapType.PERCPU_ARRAY, MapType.PERCPU_HASH, MapType.LRU_HASH, MapType.LRU_PERCPU_HASH}
+_LOCKS = _KEYED | _STORAGES | {MapType.CGROUP_STORAGE}
+_TIMERS = _KEYED | {MapType.LRU_HASH}
+
+# Which map types may have which special field in their values (map_check_btf), by the field's struct or tag.
+FIELD_TYPES: Mapping[str, frozenset[MapType]] = {
+    "bpf_spin_lock": _LOCKS,
+    "bpf_res_spin_lock": _LOCKS,
+    "bpf_timer": _TIMERS,
+    "bpf_wq": _TIMERS,
+    "bpf_task_work": _TIMERS,
+    "bpf_list_head": _TIMERS,
+    "bpf_rb_root": _TIMERS,
+    "bpf_refcount": _KPTRS,
+    "kptr": _KPTRS,
+    "kptr_untrusted": _KPTRS,
+    "percpu_kptr": _KPTRS,
+    "uptr": frozenset({MapType.TASK_STORAGE}),
+}
+
+# errno of creating a map of a type with a kptr in its value; types that are not listed take no value BTF at all (EINVAL).
+KPTR_REFUSED: Mapping[MapType, int] = {
+    **dict.fromkeys(_KPTRS, 0),
+    **dict.fromkeys(
+        (
+            MapType.LPM_TRIE,
+            MapType.CGROUP_STORAGE,
+            MapType.PERCPU_CGROUP_STORAGE,
+            MapType.REUSEPORT_SOCKARRAY,
+            MapType.BLOOM_FILTER,
+            MapType.STACK_TRACE,
+            MapType.SOCKMAP,
+            MapType.SOCKHASH,
+            MapType.CPUMAP,
+        ),
+        EOPNOTSUPP,
+    ),
+    MapType.DEVMAP: EACCES,
+    MapType.DEVMAP_HASH: EACCES,
+}
