@@ -165,9 +165,8 @@ def _load(site: _Site) -> Step:
         address = r[src] + off & MASK64
         region = m.recent[slot]
         at = address - region.base
-        if 0 <= at <= region.reach - size:  # the bytes lie in the plain region that this instruction met last
-            r[dst] = unpack(region.view, at)[0]
-        elif 0 <= at < region.extent and at % region.stride <= region.chunk - size:  # the same, of elements
+        # Most accesses lie in the region that the same instruction met last, in its one range or in one of its elements.
+        if 0 <= at <= region.reach - size or (0 <= at < region.extent and at % region.stride <= region.chunk - size):
             r[dst] = unpack(region.view, at)[0]
         else:
             region = m.locate(slot, address, size)
@@ -195,9 +194,9 @@ def _store(site: _Site) -> Step:
         value = r[src] & mask if reg else constant
         region = m.recent[slot]
         at = address - region.base
-        if 0 <= at <= region.reach - size and region.writable:
-            pack(region.view, at, value)
-        elif 0 <= at < region.extent and at % region.stride <= region.chunk - size and region.writable:
+        if region.writable and (
+            0 <= at <= region.reach - size or (0 <= at < region.extent and at % region.stride <= region.chunk - size)
+        ):
             pack(region.view, at, value)
         else:
             region = m.locate(slot, address, size)
