@@ -276,9 +276,11 @@ static __always_inline int crypt_xdp(struct xdp_md *xdp, enum verdict success)
 	struct transport found;
 	enum parse_result result;
 	enum verdict verdict;
+	u32 size;
 
 	if (bpf_dynptr_from_xdp(xdp, 0, &packet))
 		return XDP_DROP;
+	size = bpf_dynptr_size(&packet);
 	result = parse_transport(&packet, &found);
 	if (result)
 		verdict = passed(result);
@@ -286,7 +288,7 @@ static __always_inline int crypt_xdp(struct xdp_md *xdp, enum verdict success)
 		verdict = PASSED_NO_WHOLE_BLOCK;
 	else /* a payload in several fragments is an error of the cipher call, and the frame is dropped */
 		verdict = crypt_payload(&packet, &found, HOOK_XDP, success);
-	return count(verdict, bpf_xdp_get_buff_len(xdp)) < DROPPED_NO_KEY ? XDP_PASS : XDP_DROP;
+	return count(verdict, size) < DROPPED_NO_KEY ? XDP_PASS : XDP_DROP;
 }
 
 SEC("tc")
