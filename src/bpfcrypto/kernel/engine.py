@@ -1,0 +1,162 @@
+"""The kernel engine: an object's maps and programs in the running kernel, and the kernel's verdict on each program."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bpfcrypto.abi.maps import MapFlag, MapType
+from bpfcrypto.abi.progs import ProgType
+from bpfcrypto.btf.reader import read_btf
+from bpfcrypto.engine import Capabilities, Source, Verdict
+from bpfcrypto.errors import BpfCryptoError, ObjectError
+from bpfcrypto.kernel import pin
+from bpfcrypto.kernel.collection import KernelCollection
+from bpfcrypto.kernel.info import btf_data, map_info, program_info
+from bpfcrypto.kernel.loading import Loading
+from bpfcrypto.kernel.maps import KernelMap
+from bpfcrypto.kernel.program import KernelProgram
+from bpfcrypto.loader.load import load_spec
+from bpfcrypto.spec import CollectionSpec, MapSpec, ProgramSpec
+
+PathLike = str | os.PathLike[str]
+
+
+class KernelEngine:
+    """Loads objects into the running kernel.
+
+    Making one asks nothing of the machine: where bpf(2) is not to be had, ``capabilities.why_not`` says why, and loading raises.
+
+    Args:
+        pin_directory: where maps that are pinned by name live, in a BPF file system.
+        log: keep the verifier's log of accepted programs too (``KernelProgram.log``).
+    """
+
+    def __init__(self, *, pin_directory: PathLike = pin.DEFAULT_DIRECTORY, log: bool = False) -> None:
+        self._pin_directory = pin_directory
+        self._log = log
+
+    @property
+    def name(self) -> str:
+        return "kernel"
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        """What this kernel can do, found by probing it once."""
+        from bpfcrypto.kernel.probe import capabilities
+
+        return capabilities()
+
+    def load(self, source: Source | CollectionSpec, *, programs: Iterable[str] | None = None) -> KernelCollection:
+        """Load an object's programs and create all its maps.
+
+        Args:
+            source: a path, the bytes of an ELF file, or a spec.
+            programs: names of the programs to load; None loads every one that is marked for loading.
+
+        Raises:
+            ObjectError: the object cannot be used, or has no such program.
+            VerifierError: the kernel rejects a program; the whole log is in the error.
+            NotSupportedError: it needs a kfunc or feature that this kernel does not have.
+            PrivilegeError: a capability is missing.
+            SyscallError: the kernel refuses a map, the types or a program for another reason.
+        """
+        spec = read_source(source)
+        chosen = choose(spec, programs)
+        with Loading(spec, chosen, pin_directory=self._pin_directory) as loading:
+            for program in chosen:
+                loading.load(program, log=self._log)
+            return loading.finish()
+
+    def check(self, source: Source | CollectionSpec, *, programs: Iterable[str] | None = None) -> tuple[Verdict, ...]:
+        """The kernel's verdict on each program, in file order; a rejection is a result here, not an exception.
+
+        Args:
+            source: a path, the bytes of an ELF file, or a spec.
+            programs: names of the programs to judge; None judges every one that is marked for loading.
+
+        Raises:
+            ObjectError: the object cannot be used, or has no such program.
+            PrivilegeError: a capability is missing.
+            SyscallError: the kernel refuses a map or the types.
+        """
+        spec = read_source(source)
+        chosen = choose(spec, programs)
+        with Loading(spec, chosen) as loading:
+            return tuple(loading.check(program) for program in chosen)
+
+    def open_map(self, path: PathLike) -> KernelMap:
+        """Open a pinned map. Its types are known where this process may read them (CAP_SYS_ADMIN).
+
+        Raises:
+            SyscallError: nothing is pinned there, or something else.
+        """
+        fd = pin.open_pinned(path, "map")
+        info = map_info(fd)
+        spec = MapSpec(
+            name=info.name or Path(path).name,
+            type=MapType(info.type),
+            key_size=info.key_size,
+            value_size=info.value_size,
+            max_entries=info.max_entries,
+            flags=MapFlag(info.flags),
+            key_type=info.key_type,
+            value_type=info.value_type,
+            map_extra=info.map_extra,
+        )
+        try:
+            types = read_btf(btf_data(info.btf_id), source=os.fspath(path)) if info.btf_id else None
+        except BpfCryptoError:
+            types = None
+        return KernelMap(fd, spec, types)
+
+    def open_program(self, path: PathLike) -> KernelProgram:
+        """Open a pinned program. Its spec has a name and a type; instructions stay in the kernel.
+
+        Raises:
+            SyscallError: nothing is pinned there, or something else.
+        """
+        fd = pin.open_pinned(path, "prog")
+        info = program_info(fd)
+        return KernelProgram(fd, ProgramSpec(info.name or Path(path).name, "", ProgType(info.type), ()))
+
+    def close(self) -> None:
+        """Nothing to give up: what was loaded belongs to its collections."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_source(source: Source | CollectionSpec) -> CollectionSpec:
+    """The blueprint of an object given as a path, as bytes, or as a blueprint."""
+    if isinstance(source, CollectionSpec):
+        return source
+    if isinstance(source, bytes):
+        return load_spec(source)
+    path = Path(source)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ObjectError(f"cannot be read: {error.strerror}", source=os.fspath(source)) from error
+    return load_spec(data, os.fspath(source))
+
+
+def choose(spec: CollectionSpec, names: Iterable[str] | None) -> tuple[ProgramSpec, ...]:
+    """The programs of those names in file order; for None, those that are marked for loading."""
+    if names is None:
+        return tuple(program for program in spec.programs.values() if program.autoload)
+    wanted = set(names)
+    unknown = sorted(wanted - set(spec.programs))
+    if unknown:
+        listing = ", ".join(spec.programs) or "none"
+        raise ObjectError(f"there is no program '{unknown[0]}'", source=spec.source, hint=f"its programs: {listing}")
+    return tuple(program for name, program in spec.programs.items() if name in wanted)
