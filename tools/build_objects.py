@@ -73,7 +73,7 @@ def kernel_source() -> str:
     lines.append("return ids; }")
     # BTF's strings hold the text of every source line that has code: by way of a macro that is one short line.
     macro = " \\\n".join(lines)
-    return f'#define BPF_NO_PRESERVE_ACCESS_INDEX\n#include "vmlinux.h"\n#define KERNEL {macro}\nKERNEL\n'
+    return f'#include "vmlinux.h"\n#define KERNEL {macro}\nKERNEL\n'
 
 
 def require_pinned() -> None:

@@ -6,6 +6,8 @@
 #ifndef VMLINUX_KERNEL_H
 #define VMLINUX_KERNEL_H
 
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
 typedef struct {
 	int counter;
 } atomic_t;
@@ -134,5 +136,7 @@ struct task_struct {
 	pid_t tgid;
 	char comm[16];
 };
+
+#pragma clang attribute pop
 
 #endif
