@@ -1,0 +1,89 @@
+"""Fixtures for all tests: the engines, compiled BPF C, and the rule for tests that need a kernel.
+
+A test that is marked ``kernel`` is skipped, with the probe's reason, where bpf(2) is not to be had. With BPFCRYPTO_REQUIRE_KERNEL=1
+it fails instead, so that continuous integration cannot pass by skipping.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bpfcrypto.cc.compile import compile_source, include_dir
+from bpfcrypto.kernel.engine import KernelEngine
+from bpfcrypto.kernel.probe import unavailable
+
+if TYPE_CHECKING:
+    from bpfcrypto.embedded.engine import EmbeddedEngine
+    from bpfcrypto.engine import Engine
+
+REQUIRE_KERNEL = "BPFCRYPTO_REQUIRE_KERNEL"
+
+CompileBpf = Callable[..., bytes]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("kernel") is None or (reason := unavailable()) is None:
+        return
+    if os.environ.get(REQUIRE_KERNEL) == "1":
+        pytest.fail(f"{REQUIRE_KERNEL}=1, but bpf(2) cannot be used here: {reason}", pytrace=False)
+    pytest.skip(f"needs a kernel: {reason}")
+
+
+@pytest.fixture
+def kernel_engine() -> Iterator[KernelEngine]:
+    """The kernel engine; the test must be marked ``kernel``."""
+    with KernelEngine() as engine:
+        yield engine
+
+
+@pytest.fixture
+def embedded_engine() -> Iterator[EmbeddedEngine]:
+    """The embedded engine."""
+    from bpfcrypto.embedded.engine import EmbeddedEngine
+
+    with EmbeddedEngine() as engine:
+        yield engine
+
+
+@pytest.fixture(params=["embedded", pytest.param("kernel", marks=pytest.mark.kernel)])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Each engine in turn."""
+    found: Engine = request.getfixturevalue(f"{request.param}_engine")
+    return found
+
+
+@pytest.fixture(scope="session")
+def compile_bpf(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> CompileBpf:
+    """``compile_bpf(source, cpu="v3")`` gives the object of a C text; results are kept between sessions."""
+    kept = pytestconfig.cache.mkdir("bpf") if pytestconfig.cache else tmp_path_factory.mktemp("bpf")
+
+    def build(source: str, *, cpu: str = "v3") -> bytes:
+        digest = hashlib.sha256(f"{_toolchain()}\0{cpu}\0{source}".encode()).hexdigest()
+        built = Path(kept, f"{digest}.o")
+        if built.exists():
+            return built.read_bytes()
+        text = tmp_path_factory.mktemp("bpf") / "test.bpf.c"
+        text.write_text(source)
+        data = compile_source(text, cpu=cpu)
+        partial = built.with_suffix(f".{os.getpid()}")
+        partial.write_bytes(data)
+        partial.replace(built)
+        return data
+
+    return build
+
+
+@cache
+def _toolchain() -> str:
+    """A digest of everything but the source that decides what an object looks like."""
+    digest = hashlib.sha256(Path(compile_source.__code__.co_filename).read_bytes())
+    for header in sorted(include_dir().rglob("*.h")):
+        digest.update(header.read_bytes())
+    return digest.hexdigest()
