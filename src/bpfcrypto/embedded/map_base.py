@@ -1,0 +1,323 @@
+"""A map of the embedded engine, as its two sides see it.
+
+*User space* has the engine's Map protocol: bytes in, bytes out, errors as exceptions, all CPUs' copies at once. What the system call
+checks before a type is asked (access mode, frozen, sizes, BPF_F_LOCK) is done here.
+
+*Programs* have addresses and errnos: they look up the address of a value, update the copy of the CPU they run on, and hold the map
+itself as the address of an opaque handle. Those methods are the ones without a checked front: ``lookup_address``,
+``update_from_program``, ``delete_from_program``.
+
+A type implements five operations on elements, which answer with errnos: ``_read``, ``_write``, ``_remove``, ``_take``, ``_keys``.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from errno import E2BIG, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPERM
+from functools import cached_property
+from typing import TYPE_CHECKING, NoReturn
+
+from bpfcrypto.abi.errno import ENOTSUPP
+from bpfcrypto.abi.errno import text as errno_text
+from bpfcrypto.abi.maps import RULES, MapFlag, UpdateFlag
+from bpfcrypto.btf.record import FieldKind, SpecialField
+from bpfcrypto.embedded.map_values import Destructor, Values, round_up
+from bpfcrypto.embedded.memory import AccessFault, Memory, Region
+from bpfcrypto.errors import KeyNotFoundError, MapError, MapFullError, MapTypeError
+
+if TYPE_CHECKING:
+    from bpfcrypto.btf.types import Btf
+    from bpfcrypto.crypto.provider import Bytes
+    from bpfcrypto.spec import MapSpec
+    from bpfcrypto.views import TypedMap
+
+_ERRORS: Mapping[int, type[MapError]] = {
+    ENOENT: KeyNotFoundError,
+    E2BIG: MapFullError,
+    EINVAL: MapTypeError,
+    EOPNOTSUPP: MapTypeError,
+    ENOTSUPP: MapTypeError,
+}
+_HINTS: Mapping[int, str] = {
+    EPERM: "the map is frozen, or was created for reading (or writing) only",
+    EEXIST: "there is an element with that key; update it with UpdateFlag.ANY or EXIST",
+    E2BIG: "the map has max_entries elements, or the index is beyond them",
+}
+_LOCKS = frozenset({FieldKind.SPIN_LOCK, FieldKind.RES_SPIN_LOCK})
+
+USER_CPU = 0  # the CPU that user space runs on, where a map's memory is divided by CPU
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a map needs besides its blueprint.
+
+    Attributes:
+        memory: the collection's address space.
+        btf: the object's types.
+        cpus: number of possible CPUs.
+        fields: special fields of the value.
+        destructors: what releases a kptr, by the name of the struct it points to.
+        check_pointer: raises AccessFault for an address that must not go into a kptr slot, by the same name.
+    """
+
+    memory: Memory
+    btf: Btf | None
+    cpus: int
+    fields: tuple[SpecialField, ...] = ()
+    destructors: Mapping[str, Destructor] | None = None
+    check_pointer: Mapping[str, Callable[[int], object]] | None = None
+
+
+class EmbeddedMap(ABC):
+    """A live map. Its values and its handle are in memory until it is closed.
+
+    Args:
+        spec: what it is; checked before.
+        around: where it lives.
+    """
+
+    def __init__(self, spec: MapSpec, around: Surroundings) -> None:
+        self._spec = spec
+        self._around = around
+        self._rules = RULES[spec.type]
+        self._lock = threading.RLock()
+        self._frozen = False
+        self._closed = False
+        self._has_lock = any(field.kind in _LOCKS for field in around.fields)
+        self.values = Values(
+            around.memory,
+            f"map '{spec.name}' value",
+            owner=self,
+            size=spec.value_size,
+            slots=self._slot_count(),
+            cpus=around.cpus if self._rules.percpu else 1,
+            fields=around.fields,
+            destructors=around.destructors,
+            readable=not spec.flags & MapFlag.WRONLY_PROG,
+            writable=not spec.flags & MapFlag.RDONLY_PROG,
+        )
+        self.handle: Region = around.memory.new(8, f"map '{spec.name}'", readable=False, writable=False, owner=self)
+
+    def __repr__(self) -> str:
+        return f"<EmbeddedMap '{self.name}': {self._spec.type.name}>"
+
+    # --- what it is
+
+    @property
+    def spec(self) -> MapSpec:
+        return self._spec
+
+    @property
+    def name(self) -> str:
+        return self._spec.name
+
+    @property
+    def address(self) -> int:
+        """The map as programs hold it: an address with nothing to be read there."""
+        return self.handle.base
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of a value as user space sees it: for per-CPU maps, 8-byte rounded value size times possible CPUs."""
+        size = self._spec.value_size
+        return round_up(size) * self._around.cpus if self._rules.percpu else size
+
+    @property
+    def frozen(self) -> bool:
+        """Whether user space may no longer write."""
+        return self._frozen
+
+    @cached_property
+    def typed(self) -> TypedMap:
+        """The same map with keys and values as Python values, through BTF."""
+        from bpfcrypto.views import TypedMap
+
+        return TypedMap(self, self._around.btf)
+
+    # --- user space
+
+    def lookup(self, key: bytes) -> bytes:
+        """The value of ``key``; special fields read as zero bytes.
+
+        Raises:
+            KeyNotFoundError: no such key.
+            MapTypeError: a key of the wrong length.
+            MapError: the map is for writing only (EPERM).
+        """
+        self._check_key(key)
+        self._check_mode("lookup", key, MapFlag.WRONLY)
+        value = self._read(key)
+        return value if isinstance(value, bytes) else self._fail("lookup", key, value)
+
+    def lookup_and_delete(self, key: bytes) -> bytes:
+        """The value of ``key``, which is taken out.
+
+        Raises:
+            KeyNotFoundError: no such key.
+            MapTypeError: a key of the wrong length, or a type whose elements cannot be deleted (ENOTSUPP).
+            MapError: the map is frozen, or not for reading and writing (EPERM).
+        """
+        self._check_key(key)
+        self._check_mode("lookup_and_delete", key, MapFlag.WRONLY | MapFlag.RDONLY)
+        value = self._take(key)
+        return value if isinstance(value, bytes) else self._fail("lookup_and_delete", key, value)
+
+    def update(self, key: bytes, value: bytes, flags: UpdateFlag = UpdateFlag.ANY) -> None:
+        """Store ``value``. A context kept in the element is dropped.
+
+        Raises:
+            KeyNotFoundError: EXIST, and no such key.
+            MapFullError: no room for another element, or an index beyond the last one.
+            MapTypeError: a key or value of the wrong length, or flags that do not fit.
+            MapError: NOEXIST, and there is such a key (EEXIST); the map is frozen or for reading only (EPERM).
+        """
+        self._check_key(key)
+        if len(value) != self.value_bytes:
+            raise MapTypeError(f"map '{self.name}': a value has {self.value_bytes} bytes, not {len(value)}")
+        self._check_mode("update", key, MapFlag.RDONLY)
+        errno = EINVAL if flags & UpdateFlag.LOCK and not self._has_lock else self._write(key, value, flags, None)
+        if errno:
+            self._fail("update", key, errno)
+
+    def delete(self, key: bytes) -> None:
+        """Take the element out; a context in it is dropped.
+
+        Raises:
+            KeyNotFoundError: no such key.
+            MapTypeError: a key of the wrong length, or a type whose elements cannot be deleted.
+            MapError: the map is frozen or for reading only (EPERM).
+        """
+        self._check_key(key)
+        self._check_mode("delete", key, MapFlag.RDONLY)
+        errno = self._remove(key)
+        if errno:
+            self._fail("delete", key, errno)
+
+    def keys(self) -> Iterator[bytes]:
+        """All keys of the moment.
+
+        Raises:
+            MapError: the map is for writing only (EPERM).
+        """
+        self._check_mode("keys", b"", MapFlag.WRONLY)
+        return iter(self._keys())
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """All keys of the moment with their values; what is deleted meanwhile is left out."""
+        for key in self.keys():
+            value = self._read(key)
+            if isinstance(value, bytes):
+                yield key, value
+
+    def freeze(self) -> None:
+        """Forbid writing from user space, for good; programs still can.
+
+        Raises:
+            MapTypeError: the value has special fields (ENOTSUPP).
+            MapError: the map is frozen already, or for reading only (EPERM).
+        """
+        if self._around.fields:
+            self._fail("freeze", b"", ENOTSUPP)
+        self._check_mode("freeze", b"", MapFlag.RDONLY)
+        self._frozen = True
+
+    def close(self) -> None:
+        """Give up the map: every context in it is released, and no address of it is valid any more."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self.values.close()
+                self._around.memory.unmap(self.handle)
+
+    # --- programs
+
+    @abstractmethod
+    def lookup_address(self, key: Bytes, cpu: int) -> int:
+        """Address of the value (of that CPU's copy), 0 where there is none (bpf_map_lookup_elem)."""
+
+    def update_from_program(self, key: Bytes, value: Bytes, flags: int, cpu: int) -> int:
+        """Store a value of ``value_size`` bytes, in per-CPU maps as the copy of that CPU (bpf_map_update_elem).
+
+        Returns:
+            0 or a positive errno.
+
+        Raises:
+            AccessFault: programs may not write this map.
+        """
+        self._check_program_writes()
+        return self._write(bytes(key), value, flags, cpu)
+
+    def delete_from_program(self, key: Bytes) -> int:
+        """Take an element out (bpf_map_delete_elem): 0 or a positive errno.
+
+        Raises:
+            AccessFault: programs may not write this map.
+        """
+        self._check_program_writes()
+        return self._remove(bytes(key))
+
+    def exchange(self, address: int, new: int) -> int:
+        """Store a pointer in the kptr slot at ``address``; what was there (bpf_kptr_xchg).
+
+        Raises:
+            AccessFault: no kptr is there, or ``new`` is not 0 and not what the slot may hold.
+        """
+        field = self.values.pointer_field(address)
+        if new:
+            check = (self._around.check_pointer or {}).get(field.type_name)
+            if check is None:
+                raise AccessFault(f"address {new:#x} is not a '{field.type_name}'")
+            check(new)
+        with self._lock:
+            return self.values.exchange(address, new)
+
+    # --- what a type implements
+
+    @abstractmethod
+    def _slot_count(self) -> int:
+        """How many values there is room for."""
+
+    @abstractmethod
+    def _read(self, key: bytes) -> bytes | int:
+        """The value for user space, or an errno."""
+
+    @abstractmethod
+    def _write(self, key: bytes, value: Bytes, flags: int, cpu: int | None) -> int:
+        """Store a value from the program on ``cpu``, or from user space (None); 0 or an errno."""
+
+    @abstractmethod
+    def _remove(self, key: bytes, /) -> int:
+        """Take an element out; 0 or an errno."""
+
+    @abstractmethod
+    def _take(self, key: bytes, /) -> bytes | int:
+        """The value for user space, taken out, or an errno."""
+
+    @abstractmethod
+    def _keys(self) -> Iterable[bytes]:
+        """All keys of the moment."""
+
+    # --- checks
+
+    def _check_key(self, key: bytes) -> None:
+        if len(key) != self._spec.key_size:
+            raise MapTypeError(f"map '{self.name}': a key has {self._spec.key_size} bytes, not {len(key)}")
+
+    def _check_mode(self, operation: str, key: bytes, forbidden: MapFlag) -> None:
+        frozen = self._frozen and forbidden & MapFlag.RDONLY
+        if frozen or self._spec.flags & forbidden:
+            self._fail(operation, key, EPERM)
+
+    def _check_program_writes(self) -> None:
+        if self._spec.flags & MapFlag.RDONLY_PROG:
+            raise AccessFault(f"programs may only read map '{self.name}'")
+
+    def _fail(self, operation: str, key: bytes, errno: int) -> NoReturn:
+        where = f" of key {key[:16].hex()}" if key else ""
+        raise _ERRORS.get(errno, MapError)(
+            f"map '{self.name}': {operation}{where}: {errno_text(errno)}", errno=errno, hint=_HINTS.get(errno)
+        )

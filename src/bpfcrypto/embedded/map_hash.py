@@ -1,0 +1,121 @@
+"""HASH and PERCPU_HASH (kernel/bpf/hashtab.c).
+
+An update of an existing element of a HASH does not touch it: a new element takes its place, and a program that still holds the old
+address keeps seeing the old value until that memory is used again. A preallocated map keeps one spare element per CPU for that. Two
+updates do write in place: those of per-CPU maps, and those with BPF_F_LOCK, which leave the kptrs of the value alone.
+
+Memory of deleted elements stays mapped and waits for the next insertion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from errno import E2BIG, EEXIST, EINVAL, ENOENT
+from typing import TYPE_CHECKING
+
+from bpfcrypto.abi.maps import MapFlag, UpdateFlag
+from bpfcrypto.embedded.map_base import USER_CPU, EmbeddedMap, Surroundings
+
+if TYPE_CHECKING:
+    from bpfcrypto.crypto.provider import Bytes
+    from bpfcrypto.spec import MapSpec
+
+
+class HashMap(EmbeddedMap):
+    """Values by key, per CPU or not."""
+
+    def __init__(self, spec: MapSpec, around: Surroundings) -> None:
+        super().__init__(spec, around)
+        self._elements: dict[bytes, int] = {}
+        self._free: list[int] = []
+        self._unused = iter(range(spec.max_entries))
+        self._spare = list(range(spec.max_entries, self._slot_count()))
+        self._preallocated = not spec.flags & MapFlag.NO_PREALLOC
+
+    def lookup_address(self, key: Bytes, cpu: int) -> int:
+        """Address of the value, 0 where there is no such key."""
+        slot = self._elements.get(bytes(key))
+        return 0 if slot is None else self.values.address(slot, cpu % self.values.cpus)
+
+    def _slot_count(self) -> int:
+        return self._spec.max_entries + (0 if self._rules.percpu else self._around.cpus)
+
+    def _read(self, key: bytes) -> bytes | int:
+        slot = self._elements.get(key)
+        return ENOENT if slot is None else self.values.read(slot)
+
+    def _write(self, key: bytes, value: Bytes, flags: int, cpu: int | None) -> int:
+        in_place = bool(flags & UpdateFlag.LOCK)
+        if flags & ~UpdateFlag.LOCK > UpdateFlag.EXIST or (in_place and not self._has_lock):
+            return EINVAL
+        with self._lock:
+            old = self._elements.get(key)
+            errno = presence_errno(old is not None, flags)
+            if errno:
+                return errno
+            if old is None:
+                return self._insert(key, value, cpu)
+            if self._rules.percpu:
+                self.values.write(old, value, cpu)
+                self.values.drop(old, cpu)
+            elif in_place:
+                self.values.write(old, value)
+            else:
+                self._replace(key, old, value, cpu)
+        return 0
+
+    def _insert(self, key: bytes, value: Bytes, cpu: int | None) -> int:
+        if len(self._elements) >= self._spec.max_entries:
+            return E2BIG
+        slot = self._free.pop() if self._free else next(self._unused)
+        if not self._preallocated:
+            self.values.drop(slot)
+        self._fill(slot, value, cpu)
+        self._elements[key] = slot
+        return 0
+
+    def _replace(self, key: bytes, old: int, value: Bytes, cpu: int | None) -> None:
+        where = USER_CPU if cpu is None else cpu % len(self._spare)
+        slot, self._spare[where] = self._spare[where], old
+        self.values.write(slot, value)
+        self._elements[key] = slot
+        self.values.drop(old)
+
+    def _fill(self, slot: int, value: Bytes, cpu: int | None) -> None:
+        """The value of a new element: a program on a CPU gives its own copy, the others become zero."""
+        if self._rules.percpu and cpu is not None:
+            self.values.write(slot, value, cpu)
+            self.values.clear_others(slot, cpu)
+        else:
+            self.values.write(slot, value)
+
+    def _remove(self, key: bytes) -> int:
+        with self._lock:
+            slot = self._elements.pop(key, None)
+            if slot is None:
+                return ENOENT
+            self._discard(slot)
+        return 0
+
+    def _discard(self, slot: int) -> None:
+        """Give back an element that is no longer in the table."""
+        self.values.drop(slot)
+        self._free.append(slot)
+
+    def _take(self, key: bytes) -> bytes | int:
+        with self._lock:
+            value = self._read(key)
+            return value if isinstance(value, int) else self._remove(key) or value
+
+    def _keys(self) -> Iterable[bytes]:
+        with self._lock:
+            return list(self._elements)
+
+
+def presence_errno(exists: bool, flags: int) -> int:
+    """EEXIST or ENOENT where BPF_NOEXIST or BPF_EXIST forbid an update, else 0."""
+    if exists and flags & UpdateFlag.NOEXIST:
+        return EEXIST
+    if not exists and flags & UpdateFlag.EXIST:
+        return ENOENT
+    return 0

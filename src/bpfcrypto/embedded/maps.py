@@ -1,0 +1,129 @@
+"""Makes maps: one row per type, and the rules of BPF_MAP_CREATE before any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from errno import EINVAL, ENOMEM
+from typing import TYPE_CHECKING
+
+from bpfcrypto.abi.maps import KPTR_REFUSED, RULES, MapType
+from bpfcrypto.btf.record import SpecialField, special_fields
+from bpfcrypto.embedded.map_array import ArrayMap
+from bpfcrypto.embedded.map_base import EmbeddedMap, Surroundings
+from bpfcrypto.embedded.map_hash import HashMap
+from bpfcrypto.embedded.map_lru import LruHashMap
+from bpfcrypto.embedded.map_rules import Refusal, refusal
+from bpfcrypto.embedded.memory import AccessFault, Memory
+from bpfcrypto.errors import NotSupportedError, SyscallError
+
+if TYPE_CHECKING:
+    from bpfcrypto.btf.types import Btf
+    from bpfcrypto.embedded.contexts import CryptoContexts
+    from bpfcrypto.spec import MapSpec
+
+TYPES: Mapping[MapType, type[EmbeddedMap]] = {
+    MapType.ARRAY: ArrayMap,
+    MapType.PERCPU_ARRAY: ArrayMap,
+    MapType.HASH: HashMap,
+    MapType.PERCPU_HASH: HashMap,
+    MapType.LRU_HASH: LruHashMap,
+    MapType.LRU_PERCPU_HASH: LruHashMap,
+}
+
+_CONTEXT = "bpf_crypto_ctx"
+
+
+def create_map(
+    spec: MapSpec, btf: Btf | None, memory: Memory, *, contexts: CryptoContexts, cpus: int = 1
+) -> EmbeddedMap:
+    """Create a map, and store the initial bytes of a data section.
+
+    A section that is to be frozen is not frozen yet: its variables can be set until the programs are loaded; then call ``freeze``.
+
+    Args:
+        spec: the map.
+        btf: the types that ``spec.key_type`` and ``spec.value_type`` refer to.
+        memory: the address space that its handle and values appear in.
+        contexts: the crypto contexts that its kptrs can hold.
+        cpus: number of possible CPUs.
+
+    Raises:
+        SyscallError: BPF_MAP_CREATE, with the errno that the kernel answers with.
+        NotSupportedError: a type that the embedded engine does not have.
+    """
+    fields = special_fields(btf, spec.value_type) if btf is not None and spec.value_type else ()
+    found = refusal(spec, btf, fields) if spec.type in RULES else _kptr_refusal(spec, fields)
+    if found is not None:
+        raise _refused(spec, found)
+    if spec.type not in TYPES:
+        raise NotSupportedError(
+            f"map '{spec.name}' of type {spec.type.name}",
+            requires="the kernel engine",
+            hint=f"types of the embedded engine: {', '.join(kind.name for kind in TYPES)}",
+        )
+    around = Surroundings(
+        memory,
+        btf,
+        cpus,
+        fields,
+        destructors={_CONTEXT: contexts.release},
+        check_pointer={_CONTEXT: contexts.get},
+    )
+    try:
+        created = TYPES[spec.type](spec, around)
+    except MemoryError:
+        size = spec.value_size * spec.max_entries
+        raise _refused(spec, Refusal(ENOMEM, f"no memory for {size} bytes of values", "lower max_entries")) from None
+    if spec.data:
+        created.values.write_part(0, 0, spec.data)
+    return created
+
+
+def kptr_exchange(memory: Memory, address: int, new: int) -> int:
+    """Store a pointer in a kptr slot and take out what was there (bpf_kptr_xchg).
+
+    Args:
+        memory: where the slot is.
+        address: the slot: a kptr field of a map value.
+        new: 0, or what the slot may hold; the caller's reference goes with it.
+
+    Returns:
+        The former pointer, whose reference is now the caller's; 0 for none.
+
+    Raises:
+        AccessFault: there is no kptr at ``address``, or ``new`` is neither 0 nor a live object of its type.
+    """
+    region = memory.find(address, 8)
+    owner = region.owner
+    if not isinstance(owner, EmbeddedMap) or region is not owner.values.region:
+        raise AccessFault(f"address {address:#x} is not in a map value")
+    return owner.exchange(address, new)
+
+
+def find_map(memory: Memory, address: int) -> EmbeddedMap:
+    """The map whose handle is at an address.
+
+    Raises:
+        AccessFault: there is none.
+    """
+    owner = memory.owner(address)
+    if not isinstance(owner, EmbeddedMap) or owner.address != address:
+        raise AccessFault(f"address {address:#x} is not a map")
+    return owner
+
+
+def _kptr_refusal(spec: MapSpec, fields: tuple[SpecialField, ...]) -> Refusal | None:
+    """Why a type that is not implemented here cannot hold kptrs: better said than that it is missing."""
+    kptr = next((field for field in fields if field.is_kptr), None)
+    errno = KPTR_REFUSED.get(spec.type, EINVAL) if kptr is not None else 0
+    if kptr is None or not errno:
+        return None
+    return Refusal(
+        errno,
+        f"{spec.type.name} cannot hold '{kptr.kind.value}', at offset {kptr.offset} of the value",
+        "keep contexts in an array or hash map",
+    )
+
+
+def _refused(spec: MapSpec, found: Refusal) -> SyscallError:
+    return SyscallError("BPF_MAP_CREATE", found.errno, detail=f"map '{spec.name}': {found.reason}", hint=found.hint)
