@@ -177,10 +177,10 @@ class Values:
         Raises:
             AccessFault: there is none.
         """
-        offset = (address - self.region.base) % self.stride
-        field = self._pointers.get(offset)
+        inside = address - self.region.base
+        field = self._pointers.get(inside % self.stride) if 0 <= inside < self.region.size else None
         if field is None:
-            raise AccessFault(f"offset {offset} of {self.region.name} is not a kptr")
+            raise AccessFault(f"address {address:#x} is not that of a kptr in {self.region.name}")
         return field
 
     def exchange(self, address: int, new: int) -> int:

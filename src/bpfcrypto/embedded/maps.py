@@ -13,12 +13,12 @@ from bpfcrypto.embedded.map_base import EmbeddedMap, Surroundings
 from bpfcrypto.embedded.map_hash import HashMap
 from bpfcrypto.embedded.map_lru import LruHashMap
 from bpfcrypto.embedded.map_rules import Refusal, refusal
-from bpfcrypto.embedded.memory import AccessFault, Memory
 from bpfcrypto.errors import NotSupportedError, SyscallError
 
 if TYPE_CHECKING:
     from bpfcrypto.btf.types import Btf
     from bpfcrypto.embedded.contexts import CryptoContexts
+    from bpfcrypto.embedded.memory import Memory
     from bpfcrypto.spec import MapSpec
 
 TYPES: Mapping[MapType, type[EmbeddedMap]] = {
@@ -77,39 +77,6 @@ def create_map(
     if spec.data:
         created.values.write_part(0, 0, spec.data)
     return created
-
-
-def kptr_exchange(memory: Memory, address: int, new: int) -> int:
-    """Store a pointer in a kptr slot and take out what was there (bpf_kptr_xchg).
-
-    Args:
-        memory: where the slot is.
-        address: the slot: a kptr field of a map value.
-        new: 0, or what the slot may hold; the caller's reference goes with it.
-
-    Returns:
-        The former pointer, whose reference is now the caller's; 0 for none.
-
-    Raises:
-        AccessFault: there is no kptr at ``address``, or ``new`` is neither 0 nor a live object of its type.
-    """
-    region = memory.find(address, 8)
-    owner = region.owner
-    if not isinstance(owner, EmbeddedMap) or region is not owner.values.region:
-        raise AccessFault(f"address {address:#x} is not in a map value")
-    return owner.exchange(address, new)
-
-
-def find_map(memory: Memory, address: int) -> EmbeddedMap:
-    """The map whose handle is at an address.
-
-    Raises:
-        AccessFault: there is none.
-    """
-    owner = memory.owner(address)
-    if not isinstance(owner, EmbeddedMap) or owner.address != address:
-        raise AccessFault(f"address {address:#x} is not a map")
-    return owner
 
 
 def _kptr_refusal(spec: MapSpec, fields: tuple[SpecialField, ...]) -> Refusal | None:
