@@ -338,3 +338,9 @@ def name(number: int) -> str:
     """The helper's name as the kernel's log writes it; ``unknown#N`` for numbers without one."""
     helper = HELPERS.get(number)
     return helper.name if helper else f"unknown#{number}"
+
+
+GPL_COMPATIBLE = frozenset(
+    {"GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"}
+)
+"""Licence strings with which a program may call kfuncs and GPL-only helpers (include/linux/license.h)."""

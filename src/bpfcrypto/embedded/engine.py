@@ -1,0 +1,168 @@
+"""The embedded engine: an object's maps and programs in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from bpfcrypto.abi.helpers import HELPERS as HELPER_TABLE
+from bpfcrypto.abi.kfuncs import KFUNCS as KFUNC_TABLE
+from bpfcrypto.embedded.contexts import CryptoContexts
+from bpfcrypto.embedded.engine_collection import EmbeddedCollection
+from bpfcrypto.embedded.engine_cpu import CpuPool
+from bpfcrypto.embedded.engine_link import Linker
+from bpfcrypto.embedded.engine_program import PROG_TYPES, EmbeddedProgram, Surface
+from bpfcrypto.embedded.helpers import HELPERS
+from bpfcrypto.embedded.interp import STEP_LIMIT, Interpreter
+from bpfcrypto.embedded.kfuncs import kfuncs
+from bpfcrypto.embedded.maps import TYPES, create_map
+from bpfcrypto.embedded.memory import Memory
+from bpfcrypto.embedded.rcu import Rcu
+from bpfcrypto.embedded.testrun import LOOPBACK
+from bpfcrypto.engine import Capabilities
+from bpfcrypto.errors import NotSupportedError, ObjectError, RunError
+from bpfcrypto.loader.load import load_spec
+from bpfcrypto.spec import CollectionSpec
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from bpfcrypto.embedded.map_base import EmbeddedMap
+    from bpfcrypto.engine import Source
+    from bpfcrypto.spec import ProgramSpec
+
+_WHY_NOT: Mapping[str, str] = {
+    "attaching": "programs run when they are called; the kernel engine attaches them to interfaces",
+    "verifier": "programs run unverified, with every access to memory checked; the kernel engine verifies",
+    "jit": "programs are interpreted",
+}
+
+
+def _silent(_line: str) -> None:
+    """Where trace lines go unless asked for."""
+
+
+class EmbeddedEngine:
+    """Loads objects and runs them in this process, on any machine.
+
+    Args:
+        cpus: how many CPUs programs see; None for as many as this machine has.
+        step_limit: instructions after which a run is stopped with a RunError.
+        trace: takes each line of bpf_trace_printk.
+        interfaces: network interfaces that a test run's ctx may name: index -> number of receive queues.
+        why_not: more to say in ``capabilities.why_not``.
+    """
+
+    def __init__(
+        self,
+        *,
+        cpus: int | None = None,
+        step_limit: int = STEP_LIMIT,
+        trace: Callable[[str], None] = _silent,
+        interfaces: Mapping[int, int] | None = None,
+        why_not: Mapping[str, str] | None = None,
+    ) -> None:
+        self._cpus = cpus or os.cpu_count() or 1
+        self._step_limit = step_limit
+        self._trace = trace
+        self._interfaces = {LOOPBACK: 1} if interfaces is None else dict(interfaces)
+        self._why_not = {**_WHY_NOT, **(why_not or {})}
+
+    def __repr__(self) -> str:
+        return f"<EmbeddedEngine with {self._cpus} CPUs>"
+
+    @property
+    def name(self) -> str:
+        return "embedded"
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do; the same on every machine."""
+        known = kfuncs(CryptoContexts(Memory()))
+        return Capabilities(
+            kfuncs=frozenset(name for name in KFUNC_TABLE if name in known),
+            helpers=frozenset(helper.name for helper in HELPER_TABLE.values() if helper.name in HELPERS),
+            prog_types=frozenset(kind.name for kind in PROG_TYPES),
+            map_types=frozenset(kind.name for kind in TYPES),
+            why_not=self._why_not,
+        )
+
+    def load(self, source: Source | CollectionSpec, *, programs: Iterable[str] | None = None) -> EmbeddedCollection:
+        """Create an object's maps and make its programs ready.
+
+        Args:
+            source: a path, the bytes of an ELF file, or a spec.
+            programs: names of the programs to load; None loads every one that is marked for loading.
+
+        Raises:
+            ObjectError: the object cannot be used, or has no such program.
+            NotSupportedError: it needs a map type, helper or kfunc that this engine does not have.
+            SyscallError: the kernel would refuse a map (BPF_MAP_CREATE).
+        """
+        spec = _read(source)
+        chosen = _choose(spec, programs)
+        memory, rcu = Memory(), Rcu()
+        contexts = CryptoContexts(memory, rcu)
+        surface = Surface(memory, rcu, CpuPool(self._cpus), self._interfaces, self._trace)
+        with ExitStack() as undo:
+            maps: dict[str, EmbeddedMap] = {}
+            for name, each in spec.maps.items():
+                maps[name] = create_map(each, spec.btf, memory, contexts=contexts, cpus=self._cpus)
+                undo.callback(maps[name].close)
+            linker = Linker(spec, maps, HELPERS, kfuncs(contexts))
+            ready = {each.name: EmbeddedProgram(self._interpreter(linker, each), surface) for each in chosen}
+            for made in maps.values():
+                if made.spec.frozen:
+                    made.freeze()
+            undo.pop_all()
+        return EmbeddedCollection(spec, surface, contexts, maps, ready)
+
+    def _interpreter(self, linker: Linker, program: ProgramSpec) -> Interpreter:
+        if program.type not in PROG_TYPES:
+            raise NotSupportedError(
+                f"program '{program.name}' of type {program.type.name}",
+                requires="one of " + ", ".join(sorted(kind.name for kind in PROG_TYPES)),
+            )
+        linked = linker.link(program)
+        try:
+            return Interpreter(program, linked.insns, linked.natives, step_limit=self._step_limit)
+        except RunError as error:
+            raise ObjectError(f"cannot be run: {error}", source=linker.spec.source, section=program.section) from error
+
+    def close(self) -> None:
+        """Nothing to give up: what was loaded belongs to its collections."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _read(source: Source | CollectionSpec) -> CollectionSpec:
+    if isinstance(source, CollectionSpec):
+        return source
+    if isinstance(source, bytes):
+        return load_spec(source)
+    try:
+        data = Path(source).read_bytes()
+    except OSError as error:
+        raise ObjectError(f"cannot be read: {error.strerror}", source=os.fspath(source)) from error
+    return load_spec(data, os.fspath(source))
+
+
+def _choose(spec: CollectionSpec, names: Iterable[str] | None) -> tuple[ProgramSpec, ...]:
+    """The programs of those names in file order; for None, those that are marked for loading."""
+    if names is None:
+        return tuple(program for program in spec.programs.values() if program.autoload)
+    wanted = set(names)
+    for name in wanted - set(spec.programs):
+        listing = ", ".join(spec.programs) or "none"
+        raise ObjectError(f"there is no program '{name}'", source=spec.source, hint=f"its programs: {listing}")
+    return tuple(program for name, program in spec.programs.items() if name in wanted)

@@ -1,0 +1,111 @@
+"""The live objects of one object file in the embedded engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Self
+
+from bpfcrypto.embedded.engine_data import Section
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from bpfcrypto.embedded.contexts import CryptoContexts
+    from bpfcrypto.embedded.engine_program import EmbeddedProgram, Surface
+    from bpfcrypto.embedded.map_base import EmbeddedMap
+    from bpfcrypto.spec import CollectionSpec
+    from bpfcrypto.views import Variable
+
+
+class EmbeddedCollection:
+    """Programs, maps and variables with the memory that they share.
+
+    Args:
+        spec: the object.
+        surface: what its programs run on.
+        contexts: its crypto contexts.
+        maps: all its maps.
+        programs: those of its programs that were loaded.
+    """
+
+    def __init__(
+        self,
+        spec: CollectionSpec,
+        surface: Surface,
+        contexts: CryptoContexts,
+        maps: Mapping[str, EmbeddedMap],
+        programs: Mapping[str, EmbeddedProgram],
+    ) -> None:
+        self._spec = spec
+        self._surface = surface
+        self._contexts = contexts
+        self._maps = MappingProxyType(dict(maps))
+        self._programs = MappingProxyType(dict(programs))
+
+    def __repr__(self) -> str:
+        return f"<EmbeddedCollection of {self._spec.source}: {len(self._programs)} programs, {len(self._maps)} maps>"
+
+    @property
+    def spec(self) -> CollectionSpec:
+        return self._spec
+
+    @property
+    def programs(self) -> Mapping[str, EmbeddedProgram]:
+        return self._programs
+
+    @property
+    def maps(self) -> Mapping[str, EmbeddedMap]:
+        return self._maps
+
+    @cached_property
+    def variables(self) -> Mapping[str, Variable]:
+        """Global variables by name."""
+        from bpfcrypto.views import Variable
+
+        return MappingProxyType(
+            {
+                name: Variable(
+                    spec, self._spec.btf, Section(self._maps[spec.map]), read_only=self._spec.maps[spec.map].frozen
+                )
+                for name, spec in self._spec.variables.items()
+            }
+        )
+
+    @property
+    def live_contexts(self) -> int:
+        """Number of crypto contexts that exist, those that wait for running programs included."""
+        return self._contexts.live
+
+    def leaks(self) -> int:
+        """Number of crypto contexts that nothing can release any more, once the collection is closed.
+
+        The verifier lets no program lose a reference; a program that was not verified can.
+        """
+        return self._leaked if self._surface.closed else 0
+
+    def close(self) -> None:
+        """Wait for running programs, then drop programs, maps and contexts; does nothing the second time."""
+        if self._surface.closed:
+            return
+        self._surface.closed = True
+        self._surface.cpus.wait_idle()
+        with ExitStack() as stack:
+            stack.callback(self._contexts.close)
+            stack.callback(self._count_leaks)
+            for each in self._maps.values():
+                stack.callback(each.close)
+
+    def _count_leaks(self) -> None:
+        self._surface.rcu.drain()
+        self._leaked = self._contexts.live
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,137 @@
+"""A live program: test runs on the interpreter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from errno import EBADF
+from typing import TYPE_CHECKING
+
+from bpfcrypto.abi.progs import ProgType
+from bpfcrypto.embedded.memory import Memory
+from bpfcrypto.embedded.state import RunState
+from bpfcrypto.embedded.testrun import check_syscall, make_skb, make_xdp, refuse, skb_ctx, xdp_ctx
+from bpfcrypto.engine import RunResult
+
+if TYPE_CHECKING:
+    from bpfcrypto.embedded.engine_cpu import CpuPool
+    from bpfcrypto.embedded.interp import Interpreter
+    from bpfcrypto.embedded.rcu import Rcu
+    from bpfcrypto.embedded.testrun import Interfaces
+    from bpfcrypto.spec import ProgramSpec
+
+
+@dataclass(slots=True)
+class Surface:
+    """What the programs of one collection run on.
+
+    Attributes:
+        memory: the collection's address space.
+        rcu: every run is a reader of it.
+        cpus: every run holds one.
+        interfaces: interface index -> number of receive queues.
+        trace: takes the lines of bpf_trace_printk.
+        closed: whether the collection is gone.
+    """
+
+    memory: Memory
+    rcu: Rcu
+    cpus: CpuPool
+    interfaces: Interfaces
+    trace: Callable[[str], None]
+    closed: bool = False
+
+
+class EmbeddedProgram:
+    """A program ready to run, in any number of threads.
+
+    Args:
+        interpreter: its code.
+        surface: what it runs on.
+    """
+
+    def __init__(self, interpreter: Interpreter, surface: Surface) -> None:
+        self._interpreter = interpreter
+        self._surface = surface
+        self._runner = _RUNNERS[interpreter.spec.type]
+
+    def __repr__(self) -> str:
+        return f"<EmbeddedProgram '{self.name}': {self.type.name}>"
+
+    @property
+    def spec(self) -> ProgramSpec:
+        return self._interpreter.spec
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def type(self) -> ProgType:
+        return self.spec.type
+
+    def run(self, data: bytes = b"", *, ctx: bytes = b"", repeat: int = 1) -> RunResult:
+        """Run the program once, or ``repeat`` times on the same packet, which is not reset in between.
+
+        Args:
+            data: the packet, from its Ethernet header; nothing for syscall programs.
+            ctx: struct __sk_buff, struct xdp_md, or a syscall program's context.
+            repeat: 0 or 1 is one run; syscall programs take no more.
+
+        Returns:
+            What the run gave; ``ctx`` is filled only when one was given.
+
+        Raises:
+            SyscallError: the kernel would refuse the arguments; ``errno`` is what it answers. EBADF: the collection is closed.
+            RunError: the program broke a rule while running.
+        """
+        with self._surface.cpus.hold() as cpu:
+            if self._surface.closed:
+                raise refuse(EBADF, f"program '{self.name}': its collection is closed")
+            memory = Memory(self._surface.memory)
+            state = RunState(memory, self.spec, cpu, trace=self._surface.trace)
+            return self._runner(self, state, data, ctx, repeat)
+
+    def _run_skb(self, state: RunState, data: bytes, ctx: bytes, repeat: int) -> RunResult:
+        skb = make_skb(state.memory, data, ctx, self._surface.interfaces)
+        state.packet = skb
+        retval, duration = self._repeat(state, skb.handle, repeat)
+        return RunResult(retval, skb.to_bytes(), skb_ctx(skb, ctx), duration)
+
+    def _run_xdp(self, state: RunState, data: bytes, ctx: bytes, repeat: int) -> RunResult:
+        frame = make_xdp(state.memory, data, ctx, self._surface.interfaces)
+        state.packet = frame
+        retval, duration = self._repeat(state, frame.handle, repeat)
+        return RunResult(retval, frame.to_bytes(), xdp_ctx(frame, ctx), duration)
+
+    def _run_syscall(self, state: RunState, data: bytes, ctx: bytes, repeat: int) -> RunResult:
+        check_syscall(data, ctx, repeat)
+        region = state.memory.new(len(ctx), "syscall ctx") if ctx else None
+        if region is not None:
+            state.memory.span(region.base, len(ctx), write=True)[:] = ctx
+        retval, _ = self._repeat(state, region.base if region is not None else 0, 1)
+        after = bytes(state.memory.span(region.base, len(ctx))) if region is not None else b""
+        return RunResult(retval, ctx=after)
+
+    def _repeat(self, state: RunState, ctx_address: int, repeat: int) -> tuple[int, int]:
+        """The last run's retval and the average nanoseconds of all."""
+        rounds = max(repeat, 1)
+        retval = 0
+        start = time.perf_counter_ns()
+        for _ in range(rounds):
+            with self._surface.rcu.reading():
+                retval = self._interpreter.run(state, ctx_address)
+        return retval & 0xFFFFFFFF, (time.perf_counter_ns() - start) // rounds
+
+
+_Runner = Callable[[EmbeddedProgram, RunState, bytes, bytes, int], RunResult]
+
+_RUNNERS: dict[ProgType, _Runner] = {
+    ProgType.SCHED_CLS: EmbeddedProgram._run_skb,
+    ProgType.SCHED_ACT: EmbeddedProgram._run_skb,
+    ProgType.XDP: EmbeddedProgram._run_xdp,
+    ProgType.SYSCALL: EmbeddedProgram._run_syscall,
+}
+
+PROG_TYPES = frozenset(_RUNNERS)

@@ -1,0 +1,20 @@
+"""The helpers that the embedded engine has, by name; their contracts are in abi.helpers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from bpfcrypto.embedded import helpers_core, helpers_dynptr, helpers_map, helpers_skb, helpers_trace, helpers_xdp
+
+if TYPE_CHECKING:
+    from bpfcrypto.embedded.state import Native
+
+HELPERS: Mapping[str, Native] = {
+    **helpers_core.NATIVES,
+    **helpers_map.NATIVES,
+    **helpers_trace.NATIVES,
+    **helpers_skb.NATIVES,
+    **helpers_xdp.NATIVES,
+    **helpers_dynptr.NATIVES,
+}
