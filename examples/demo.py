@@ -85,7 +85,7 @@ def available_engines(stack: ExitStack) -> Iterable[Engine]:
             out.print(f"  {name} engine: [green]ok[/]")
             yield engine
         else:
-            say_why_not(name, "it has no crypto kfuncs")
+            say_why_not(name, "; ".join((engine.capabilities.why_not or {}).values()) or "it has no crypto kfuncs")
 
 
 def say_why_not(name: str, why: str) -> None:

@@ -155,6 +155,8 @@ def _engine_rows(name: str, engine: dict[str, Any]) -> list[tuple[str, str, str]
     title = f"{name} engine"
     if not engine["available"]:
         return [(title, "no", _advice(engine))]
+    if not engine["program_types"]:
+        return [(title, "no", "; ".join(engine["why_not"].values()))]
     kfuncs = engine["crypto_kfuncs"]
     absent = [kfunc for kfunc, there in kfuncs.items() if not there]
     counts = f"{len(engine['kfuncs'])} kfuncs, {len(engine['helpers'])} helpers, {len(engine['map_types'])} map types"

@@ -46,7 +46,11 @@ def print_table(
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
-    console(err=err).print(table)
+    out = console(err=err)
+    with out.capture() as capture:
+        out.print(table)
+    for line in capture.get().splitlines():
+        click.echo(line.rstrip(), err=err)
 
 
 def print_json(value: object) -> None:
