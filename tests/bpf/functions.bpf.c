@@ -151,7 +151,7 @@ int calls_in_loop(struct __sk_buff *skb)
 	u64 value = inputs[0];
 
 	for (u32 i = 0; i < 16; i++) {
-		u64 operand = inputs[i % 5];
+		u64 operand = inputs[i & 3];
 
 		switch (operand % 3) {
 		case 0:
