@@ -8,22 +8,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bpfcrypto.embedded.maps import find_map, kptr_exchange
+from bpfcrypto.embedded.map_base import EmbeddedMap
+from bpfcrypto.embedded.memory import AccessFault
 from bpfcrypto.embedded.state import Native, error
 
 if TYPE_CHECKING:
     from bpfcrypto.embedded.state import RunState
 
 
+_POINTER_SIZE = 8
+
+
+def _map(run: RunState, handle: int) -> EmbeddedMap:
+    owner = run.memory.owner(handle)
+    # the region of a map's values has the map as its owner too, so the address decides
+    if not isinstance(owner, EmbeddedMap) or owner.address != handle:
+        raise AccessFault(f"{handle:#x} is not a map")
+    return owner
+
+
 def map_lookup_elem(run: RunState, handle: int, key: int, *_: int) -> int:
     """The address of an element's value, or NULL."""
-    target = find_map(run.memory, handle)
+    target = _map(run, handle)
     return target.lookup_address(run.memory.span(key, target.spec.key_size), run.cpu)
 
 
 def map_update_elem(run: RunState, handle: int, key: int, value: int, flags: int, *_: int) -> int:
     """Store an element."""
-    target = find_map(run.memory, handle)
+    target = _map(run, handle)
     memory = run.memory
     return error(
         target.update_from_program(
@@ -34,13 +46,16 @@ def map_update_elem(run: RunState, handle: int, key: int, value: int, flags: int
 
 def map_delete_elem(run: RunState, handle: int, key: int, *_: int) -> int:
     """Take an element out."""
-    target = find_map(run.memory, handle)
+    target = _map(run, handle)
     return error(target.delete_from_program(run.memory.span(key, target.spec.key_size)))
 
 
 def kptr_xchg(run: RunState, slot: int, new: int, *_: int) -> int:
     """Put a pointer into a kptr field and take the old one out, references included."""
-    return kptr_exchange(run.memory, slot, new)
+    owner = run.memory.find(slot, _POINTER_SIZE).owner
+    if not isinstance(owner, EmbeddedMap):
+        raise AccessFault(f"{slot:#x} is not in the value of a map")
+    return owner.exchange(slot, new)
 
 
 NATIVES: Mapping[str, Native] = {
