@@ -6,13 +6,12 @@ An update writes in place, so a program that holds an address sees it, and drops
 from __future__ import annotations
 
 from collections.abc import Iterable
-from errno import E2BIG, EEXIST, EINVAL, ENOENT, EPERM
+from errno import E2BIG, EEXIST, EINVAL, ENOENT
 from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.errno import ENOTSUPP
 from bpfcrypto.abi.maps import UpdateFlag
 from bpfcrypto.embedded.map_base import EmbeddedMap
-from bpfcrypto.errors import MapError
 
 if TYPE_CHECKING:
     from bpfcrypto.crypto.provider import Bytes
@@ -61,38 +60,3 @@ class ArrayMap(EmbeddedMap):
 
     def _keys(self) -> Iterable[bytes]:
         return (index.to_bytes(4, "little") for index in range(self._spec.max_entries))
-
-
-class Section:
-    """The bytes behind a data section's variables, as views.Storage.
-
-    A section with special fields is written by programs alone: on a kernel, user space could only replace its whole value, which
-    would drop what the fields hold.
-    """
-
-    def __init__(self, target: EmbeddedMap) -> None:
-        self._map = target
-
-    def read(self, offset: int, size: int) -> bytes:
-        """``size`` bytes from ``offset``; special fields read as zero bytes."""
-        return self._map.values.read_part(0, offset, size)
-
-    def write(self, offset: int, data: bytes) -> None:
-        """Store ``data`` at ``offset``.
-
-        Raises:
-            MapError: the section is frozen (EPERM), or holds special fields (ENOTSUPP).
-        """
-        if self._map.frozen:
-            raise MapError(
-                f"'{self._map.name}' is read-only once it is loaded",
-                errno=EPERM,
-                hint="change the data of its map spec before loading",
-            )
-        if self._map.values.fields:
-            raise MapError(
-                f"'{self._map.name}' holds a kptr, lock or timer: writing a variable would replace the whole section and drop it",
-                errno=ENOTSUPP,
-                hint='give such variables a section of their own, such as SEC(".bss.ctx"), or write from a program',
-            )
-        self._map.values.write_part(0, offset, data)
