@@ -10,7 +10,8 @@ from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bpfcrypto.abi.maps import MapType
-from bpfcrypto.btf.values import decode, encode, type_name
+from bpfcrypto.btf.format import type_name
+from bpfcrypto.btf.values import decode, encode
 from bpfcrypto.errors import MapTypeError
 
 if TYPE_CHECKING:

@@ -6,11 +6,15 @@ something that it cannot accept, it gives up on the whole value and treats every
 It gives up on
 
 * a tagged pointer with a tag of another name, with two tags, or whose target is not a struct that is defined;
-* more than 11 fields, or two of a kind of which a value may have one;
-* an array of anything but kptrs, list heads and rbtree roots;
-* structs nested more than 15 deep.
+* a list head or rbtree root that does not say what it contains, or that has no lock beside it;
+* a spin lock and a resilient one together, or, within one struct, two of anything but kptrs, list heads and rbtree roots;
+* an array of anything but those;
+* a member that does not start on a byte, such as most bit fields;
+* more than 11 fields, or structs nested more than 15 deep.
 
-Names for types and qualifiers are not looked through, except behind a kptr tag: a typedef of ``struct bpf_spin_lock`` is no lock.
+Names for types and qualifiers are not looked through, except behind a kptr tag and for one ``volatile`` in front of a pointer: a
+typedef of ``struct bpf_spin_lock`` is no lock. BTF_LOAD refuses some of these structs altogether; those that it takes behave as
+described. Whether a kptr's target has a destructor, only a kernel knows; it is taken for granted here.
 
 Source: btf_find_field and its helpers in kernel/bpf/btf.c (6.18).
 """
@@ -21,7 +25,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from bpfcrypto.btf.types import Array, Btf, Composite, DataSec, Kind, Ref, Var
+from bpfcrypto.btf.types import Array, Btf, Composite, DataSec, Kind, Ref, Type, Var
 from bpfcrypto.btf.walk import MAX_DEPTH, POINTER_SIZE
 
 MAX_FIELDS = 11
@@ -99,6 +103,10 @@ class _GivenUp(Exception):
     """The kernel's search ends with an error here: the value has no special fields at all."""
 
 
+_ROOTS = frozenset({FieldKind.LIST_HEAD, FieldKind.RB_ROOT})
+_LOCKS = frozenset({FieldKind.SPIN_LOCK, FieldKind.RES_SPIN_LOCK})
+
+
 def special_fields(btf: Btf, type_id: int) -> tuple[SpecialField, ...]:
     """The special fields of a map value, by offset.
 
@@ -111,8 +119,14 @@ def special_fields(btf: Btf, type_id: int) -> tuple[SpecialField, ...]:
         if isinstance(record, DataSec):
             found = _in_datasec(btf, record)
         else:
-            record = btf[btf.resolve(type_id)]
-            found = _in_struct(btf, record, 0) if isinstance(record, Composite) and record.kind is Kind.STRUCT else []
+            type_id = btf.resolve(type_id)
+            record = btf[type_id]
+            found = (
+                _in_struct(btf, type_id, record, 0)
+                if isinstance(record, Composite) and record.kind is Kind.STRUCT
+                else []
+            )
+        _check_together({field.kind for field in found})
     except _GivenUp:
         return ()
     return tuple(sorted(found, key=lambda field: field.offset))
@@ -121,64 +135,96 @@ def special_fields(btf: Btf, type_id: int) -> tuple[SpecialField, ...]:
 def pointer_kind(btf: Btf, type_id: int) -> FieldKind | None:
     """The kind of kptr that a member of this type is, or None."""
     try:
-        field = _pointer(btf, type_id, 0)
+        field = _pointer(btf, type_id)
     except _GivenUp:
         return None
     return field.kind if field else None
 
 
-def _in_struct(btf: Btf, struct: Composite, level: int) -> list[SpecialField]:
+def _check_together(kinds: set[FieldKind]) -> None:
+    locks = kinds & _LOCKS
+    if len(locks) > 1 or (kinds & _ROOTS and not locks):
+        raise _GivenUp
+
+
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """A member or variable: its type, first bit, size where it has one of its own, and where its decl tags are."""
+
+    type_id: int
+    bit_offset: int
+    size: int | None
+    owner: int
+    component: int
+
+
+def _in_struct(btf: Btf, type_id: int, struct: Composite, level: int) -> list[SpecialField]:
     if level > _MAX_NESTING:
         raise _GivenUp
-    places = ((member.type_id, member.bit_offset, None) for member in struct.members if not member.bit_size)
-    return _collect(btf, places, level)
+    return _collect(
+        btf,
+        (_Spot(m.type_id, m.bit_offset, None, type_id, index) for index, m in enumerate(struct.members)),
+        level,
+    )
 
 
 def _in_datasec(btf: Btf, section: DataSec) -> list[SpecialField]:
-    places = []
+    spots = []
     for entry in section.variables:
         variable = btf[entry.type_id]
         if isinstance(variable, Var):
-            places.append((variable.type_id, entry.offset * 8, entry.size))
-    return _collect(btf, iter(places), 0)
+            spots.append(_Spot(variable.type_id, entry.offset * 8, entry.size, entry.type_id, -1))
+    return _collect(btf, iter(spots), 0)
 
 
-def _collect(btf: Btf, places: Iterator[tuple[int, int, int | None]], level: int) -> list[SpecialField]:
-    """Fields of all members or variables, each given as type, offset in bits, and size where the place has one."""
+def _collect(btf: Btf, spots: Iterator[_Spot], level: int) -> list[SpecialField]:
+    """The fields of all members or variables of one level."""
     found: list[SpecialField] = []
-    for type_id, bit_offset, expected in places:
-        found += _at(btf, type_id, bit_offset, expected, level)
+    seen: set[FieldKind] = set()
+    for spot in spots:
+        if spot.bit_offset % 8:
+            raise _GivenUp
+        fields = _at(btf, spot, level)
+        found += fields
         if len(found) > MAX_FIELDS:
             raise _GivenUp
-        once = [field.kind for field in found if field.kind not in _REPEATING]
-        if len(once) != len(set(once)):
-            raise _GivenUp
+        if fields and _element(btf, spot.type_id)[1].name in _STRUCTS:
+            kind = fields[0].kind
+            if kind in _ROOTS and not _says_content(btf, spot):
+                raise _GivenUp
+            if kind not in _REPEATING and kind in seen:
+                raise _GivenUp
+            seen.add(kind)
     return found
 
 
-def _at(btf: Btf, type_id: int, bit_offset: int, expected: int | None, level: int) -> list[SpecialField]:
-    """Fields of one member or variable, arrays spread out."""
-    count = 1
-    record = btf[type_id]
-    for _ in range(MAX_DEPTH):
-        if not isinstance(record, Array):
-            break
-        count *= record.count
-        type_id, record = record.element, btf[record.element]
+def _says_content(btf: Btf, spot: _Spot) -> bool:
+    """Whether a ``contains:struct:member`` tag names a struct of this table."""
+    for tag in btf.decl_tags(spot.owner):
+        word, _, rest = tag.name.partition(":")
+        if tag.component == spot.component and word == "contains":
+            return btf.find(rest.partition(":")[0], Kind.STRUCT) is not None
+    return False
+
+
+def _at(btf: Btf, spot: _Spot, level: int) -> list[SpecialField]:
+    """The fields of one member or variable, arrays spread out."""
+    count, record, type_id = _element(btf, spot.type_id)
     if count == 0:
         return []
-    row = _STRUCTS.get(record.name) if isinstance(record, Composite) and record.kind is Kind.STRUCT else None
-    if isinstance(record, Composite) and record.kind is Kind.STRUCT and row is None:
-        fields, size = _in_struct(btf, record, level + 1), record.size
+    is_struct = isinstance(record, Composite) and record.kind is Kind.STRUCT
+    row = _STRUCTS.get(record.name) if is_struct else None
+    if isinstance(record, Composite) and is_struct and row is None:
+        fields, size, align = _in_struct(btf, type_id, record, level + 1), record.size, 1
+    elif isinstance(record, Composite) and row is not None:
+        fits = record.size == row.size
+        fields = [SpecialField(row.kind, 0, row.size, record.name, type_id)] if fits else []
+        size, align = row.size, row.align
     else:
-        fields, size = _single(btf, type_id, row)
-    offset, rest = divmod(bit_offset, 8)
-    if not fields or (expected is not None and expected != size * count):
-        return []
-    if rest:
-        raise _GivenUp
-    align = row.align if row else (POINTER_SIZE if not isinstance(record, Composite) else 1)
-    if offset % align:
+        pointer = _pointer(btf, type_id)
+        fields, size, align = ([pointer] if pointer else []), POINTER_SIZE, POINTER_SIZE
+    offset = spot.bit_offset // 8
+    if not fields or offset % align or (spot.size is not None and spot.size != size * count):
         return []
     if count > 1 and any(field.kind not in _REPEATING for field in fields):
         raise _GivenUp
@@ -187,23 +233,27 @@ def _at(btf: Btf, type_id: int, bit_offset: int, expected: int | None, level: in
     return [replace(field, offset=field.offset + offset + i * size) for i in range(count) for field in fields]
 
 
-def _single(btf: Btf, type_id: int, row: _Reserved | None) -> tuple[list[SpecialField], int]:
-    """The field that this type itself is, if any, and the size it takes."""
+def _element(btf: Btf, type_id: int) -> tuple[int, Type, int]:
+    """How many of what: an array's elements in all dimensions and their type, or 1 and the type itself."""
+    count = 1
     record = btf[type_id]
-    if row is not None and isinstance(record, Composite):
-        fits = record.size == row.size
-        return ([SpecialField(row.kind, 0, row.size, record.name, type_id)] if fits else []), row.size
-    field = _pointer(btf, type_id, 0)
-    return ([field] if field else []), POINTER_SIZE
+    for _ in range(MAX_DEPTH):
+        if not isinstance(record, Array):
+            break
+        count *= record.count
+        type_id, record = record.element, btf[record.element]
+    return count, record, type_id
 
 
-def _pointer(btf: Btf, type_id: int, offset: int) -> SpecialField | None:
+def _pointer(btf: Btf, type_id: int) -> SpecialField | None:
     """The kptr that a pointer type is.
 
     Raises:
         _GivenUp: it is tagged, and not in a way that the kernel takes.
     """
     pointer = btf[type_id]
+    if isinstance(pointer, Ref) and pointer.kind is Kind.VOLATILE:
+        pointer = btf[pointer.type_id]
     if not isinstance(pointer, Ref) or pointer.kind is not Kind.PTR:
         return None
     tag = btf[pointer.type_id]
@@ -217,4 +267,4 @@ def _pointer(btf: Btf, type_id: int, offset: int) -> SpecialField | None:
     target = btf[target_id]
     if kind is None or not isinstance(target, Composite) or target.kind is not Kind.STRUCT:
         raise _GivenUp
-    return SpecialField(kind, offset, POINTER_SIZE, target.name, target_id)
+    return SpecialField(kind, 0, POINTER_SIZE, target.name, target_id)

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping
 from operator import index as as_index
 from typing import Any, NoReturn
 
+from bpfcrypto.btf.format import type_name
 from bpfcrypto.btf.record import FieldKind, pointer_kind
 from bpfcrypto.btf.types import Array, Btf, Composite, DataSec, Enum, Float, Int, Kind, Member, Ref, Type, Var
 from bpfcrypto.btf.walk import MAX_DEPTH, POINTER_SIZE
@@ -29,8 +30,6 @@ from bpfcrypto.errors import MapTypeError
 
 _FLOATS = {2: "<e", 4: "<f", 8: "<d"}
 _RESERVED = frozenset(kind.value for kind in FieldKind if kind.value.startswith("bpf_"))
-
-_KEYWORDS = {Kind.STRUCT: "struct ", Kind.UNION: "union ", Kind.ENUM: "enum ", Kind.ENUM64: "enum "}
 
 Place = tuple[int, int]
 """First bit and number of bits, counted from the start of the buffer."""
@@ -72,33 +71,11 @@ def encode(btf: Btf, type_id: int, value: Any, *, name: str = "value") -> bytes:
     return bytes(buffer)
 
 
-def type_name(btf: Btf, type_id: int) -> str:
-    """What C calls the type, in short: ``struct pair``, ``char[16]``, ``struct sk_buff *``."""
-    suffix = ""
-    for _ in range(MAX_DEPTH):
-        record = btf[type_id]
-        match record:
-            case Array():
-                suffix += f"[{record.count}]"
-                type_id = record.element
-            case Ref(kind=Kind.PTR):
-                suffix = f" *{suffix}"
-                type_id = record.type_id
-            case Ref(kind=Kind.TYPEDEF):
-                break
-            case Ref():
-                type_id = record.type_id
-            case _:
-                break
-    kind = record.kind if isinstance(record, Composite | Enum) else Kind.VOID
-    name = record.name or ("(anonymous)" if kind else "void")
-    return (_KEYWORDS.get(kind, "") + name + suffix).replace("* *", "**")
-
-
-def _special(btf: Btf, type_id: int, record: Type) -> bool:
-    """Whether the kernel keeps a field of this type for itself."""
+def _special(btf: Btf, type_id: int) -> bool:
+    """Whether the kernel keeps a field of this type for itself; it does not look behind names and qualifiers."""
+    record = btf[type_id]
     if isinstance(record, Composite):
-        return record.name in _RESERVED
+        return record.kind is Kind.STRUCT and record.name in _RESERVED
     return pointer_kind(btf, type_id) is not None
 
 
@@ -139,6 +116,8 @@ def _is_byte(record: Type) -> bool:
 
 def _decode(btf: Btf, type_id: int, data: bytes, at: int, level: int) -> Any:
     """The value at byte ``at``."""
+    if _special(btf, type_id):
+        return None
     type_id, record = _settled(btf, type_id, level)
     match record:
         case Int() | Enum():
@@ -146,11 +125,9 @@ def _decode(btf: Btf, type_id: int, data: bytes, at: int, level: int) -> Any:
         case Float():
             return struct.unpack_from(_float_format(record), data, at)[0]
         case Ref():
-            return None if _special(btf, type_id, record) else _integer(data, (at * 8, 8 * POINTER_SIZE))
+            return _integer(data, (at * 8, 8 * POINTER_SIZE))
         case Array():
             return _decode_array(btf, record, data, at, level)
-        case Composite() if _special(btf, type_id, record):
-            return None
         case Composite():
             return _decode_members(btf, record, data, at, level)
         case DataSec():
@@ -215,8 +192,14 @@ def _decode_members(btf: Btf, composite: Composite, data: bytes, at: int, level:
 
 def _encode(btf: Btf, type_id: int, value: Any, buffer: bytearray, place: Place, path: str, level: int) -> None:
     """Store ``value`` at ``place``, whose second half only counts for bit fields."""
+    special = _special(btf, type_id)
     type_id, record = _settled(btf, type_id, level)
     start, bits = place
+    if special:
+        if value is not None:
+            what = "kernel pointer" if isinstance(record, Ref) else f"struct {record.name}"
+            raise MapTypeError(f"'{path}' is a {what}: only programs can set it", hint="leave it out, or give None")
+        return
     match record:
         case Int():
             whole = bits == 8 * record.size
@@ -229,10 +212,6 @@ def _encode(btf: Btf, type_id: int, value: Any, buffer: bytearray, place: Place,
                 struct.pack_into(form, buffer, start // 8, value)
             except (struct.error, OverflowError, TypeError):
                 _refuse(path, value, f"a floating-point number of {record.size} bytes")
-        case Ref() | Composite() if _special(btf, type_id, record):
-            if value is not None:
-                what = "kernel pointer" if isinstance(record, Ref) else f"struct {record.name}"
-                raise MapTypeError(f"'{path}' is a {what}: only programs can set it", hint="leave it out, or give None")
         case Ref():
             _store(buffer, (start, 64), _checked(value, 0, (1 << 64) - 1, path, "a pointer"))
         case Array():
