@@ -1,0 +1,114 @@
+"""Every program of the corpus and of the examples does the same on both engines, with edge values and random ones as inputs."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bpfcrypto.abi.progs import ProgType
+from bpfcrypto.loader.load import load_spec
+from support.packets import sample
+from support.parity import Step, play
+
+if TYPE_CHECKING:
+    from bpfcrypto.embedded.engine import EmbeddedEngine
+    from bpfcrypto.kernel.engine import KernelEngine
+    from bpfcrypto.spec import CollectionSpec
+
+ROOT = Path(__file__).parents[2]
+OBJECTS = sorted([*ROOT.glob("tests/bpf/*.bpf.o"), *ROOT.glob("examples/*.bpf.o")])
+
+EDGES = {
+    "u32": (
+        0,
+        1,
+        2,
+        3,
+        4,
+        7,
+        8,
+        13,
+        14,
+        15,
+        16,
+        17,
+        26,
+        34,
+        42,
+        60,
+        64,
+        65,
+        100,
+        255,
+        256,
+        1500,
+        4096,
+        2**31 - 1,
+        2**31,
+        2**32 - 1,
+    ),
+    "u64": (0, 1, 2, 3, 4, 8, 16, 0x10, 0x12, 0x14, 0x20, 0x40, 2**31, 2**32 - 1, 2**32, 2**63, 2**64 - 1),
+    "s32": (0, 1, 2, 4, 14, -1, -4, -14, 40, -40, 216, -216, -217, 1000, 2**31 - 1, -(2**31)),
+}
+SMALL_U32 = (*range(6), 100)
+INPUTS: dict[str, dict[str, tuple[int, ...] | int]] = {
+    # object -> input variable -> what to choose from; a plain number is the length of random bytes
+    "packets": {
+        "offset": EDGES["u32"], "length": EDGES["u32"], "delta": EDGES["s32"], "flags": EDGES["u64"],
+        "from": EDGES["u64"], "to": EDGES["u64"], "given": 64,
+    },
+    "dynptrs": {"offset": EDGES["u32"], "length": EDGES["u32"], "flags": (0, 0, 0, 1, 2**63), "given": 64},
+    "helpers": {"count": (*SMALL_U32, 1000), "loop_flags": (0, 0, 0, 1)},
+    "maps": {"op": range(4), "key": range(6), "flags": (0, 0, 0, 1, 2, 3, 4, 5, 8, 2**32), "given": {"first": EDGES["u64"], "second": EDGES["u32"]}},
+    "maps_kptr": {"key": range(6), "flags": (0, 0, 0, 1, 2, 3, 4, 8), "cipher_key": 16},
+}  # fmt: skip
+
+
+@cache
+def spec_of(path: Path) -> CollectionSpec:
+    """The object's blueprint, read once."""
+    return load_spec(path.read_bytes(), path.name)
+
+
+def programs() -> list[object]:
+    """One case per program of each object."""
+    found = [(path, program) for path in OBJECTS for program in spec_of(path).programs]
+    return [pytest.param(path, program, id=f"{path.name.removesuffix('.bpf.o')}-{program}") for path, program in found]
+
+
+def choose(pool: object, draw: random.Random) -> object:
+    """A value for an input variable."""
+    if isinstance(pool, dict):
+        return {name: choose(inner, draw) for name, inner in pool.items()}
+    return draw.randbytes(pool) if isinstance(pool, int) else draw.choice(pool)  # type: ignore[arg-type]
+
+
+def scene(path: Path, program: str) -> list[Step]:
+    """Inputs for one program: every sample packet, then as many again with other variables."""
+    draw = random.Random(f"{path.name} {program}")
+    inputs = INPUTS.get(path.name.removesuffix(".bpf.o"), {})
+    if spec_of(path).programs[program].type is ProgType.SYSCALL:
+        packets: list[bytes] = [b""] * 40
+        ctx = draw.randbytes(408)
+    else:
+        packets, ctx = [*sample().values()] * 3, b""
+    return [
+        Step(program, data, ctx, variables={name: choose(pool, draw) for name, pool in inputs.items()})
+        for data in packets
+    ]
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(("path", "program"), programs())
+def test_program_does_the_same_on_both_engines(
+    embedded_engine: EmbeddedEngine, kernel_engine: KernelEngine, path: Path, program: str
+) -> None:
+    """Return values, packets, contexts, variables and maps are equal."""
+    steps = scene(path, program)
+    here, there = play(embedded_engine, path, steps), play(kernel_engine, path, steps)
+
+    assert here.differences(there) == []
