@@ -188,8 +188,10 @@ def compare(jobs: dict[str, tuple[Pass, Pass]]) -> int:
     out.print()
     results = []
     for encrypted, decrypted in jobs.values():
-        results.append((f"{decrypted.path} is {TRAFFIC.name} again", decrypted.path.read_bytes() == original))
-        results.append((f"{encrypted.path} is not", encrypted.path.read_bytes() != original))
+        results.append(
+            (f"{decrypted.path} is {TRAFFIC.name} again, byte for byte", decrypted.path.read_bytes() == original)
+        )
+        results.append((f"{encrypted.path} differs from it", encrypted.path.read_bytes() != original))
     first, *others = jobs.values()
     for other in others:
         same = other[0].path.read_bytes() == first[0].path.read_bytes()

@@ -14,12 +14,14 @@ from collections.abc import Sequence
 import click
 
 from bpfcrypto import __version__
-from bpfcrypto.errors import BpfCryptoError, NotSupportedError, PrivilegeError
+from bpfcrypto.errors import BpfCryptoError, NotSupportedError, PrivilegeError, VerifierError
 
 OK, REJECTED, USAGE, NOT_SUPPORTED = range(4)
 """Exit codes."""
 
 INTERRUPTED = 130
+
+_LOG_LINES = 24  # of a verifier's log, whose end says why; ``check --json`` has all of it
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("bpfcrypto.cli.build:build", "Compile BPF C to an object."),
@@ -95,9 +97,11 @@ def exit_code(error: BpfCryptoError) -> int:
 
 def print_error(error: BpfCryptoError) -> None:
     """Print an error and what to do about it on standard error."""
-    log = getattr(error, "log", "")
-    if log:
-        click.echo(log.rstrip(), err=True)
+    lines = str(getattr(error, "log", "")).rstrip().splitlines()
+    if isinstance(error, VerifierError):
+        lines = lines[-_LOG_LINES:]
+    for line in lines:
+        click.echo(line, err=True)
     click.echo(f"{_styled('error:', 'red')} {error}", err=True)
     if error.hint:
         click.echo(f"{_styled('hint:', 'cyan')} {error.hint}", err=True)
