@@ -155,11 +155,8 @@ def said_again(tags: bytes) -> Iterator[None]:
             while True:
                 frames.append(wire.recv(2048))
         for frame in frames:
-            if (
-                frame[12:14] == b"\x08\x00"
-                and frame[23] in (6, 17)
-                or frame[12:14] == b"\x86\xdd"
-                and frame[20] in (6, 17)
+            if (frame[12:14] == b"\x08\x00" and frame[23] in (6, 17)) or (
+                frame[12:14] == b"\x86\xdd" and frame[20] in (6, 17)
             ):
                 wire.send(frame[:12] + tags + frame[12:])
 

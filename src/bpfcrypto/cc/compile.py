@@ -40,7 +40,7 @@ _OPTIONS = (
     "-Wno-compare-distinct-pointer-types",  # typeof() of volatile and const members in the access macros
     "-Wno-missing-declarations",  # "does not declare anything": vmlinux.h style unions with a forward-declared pointer
 )
-_FIRST_ERROR = re.compile(r"^(?P<where>[^\n]*?): (?:fatal )?error: (?P<what>.*)$", re.MULTILINE)
+_FIRST_ERROR = re.compile(r"^(?:(?P<where>[^\n]*?): )?(?:fatal )?error: (?P<what>.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def _environment(scratch: str) -> dict[str, str]:
 def _refusal(source: Path, compiler: Compiler, result: subprocess.CompletedProcess[str]) -> CompileError:
     log = result.stderr + result.stdout
     if first := _FIRST_ERROR.search(log):
-        return CompileError(first["what"], source=first["where"], log=log)
+        return CompileError(first["what"], source=first["where"] or str(source), log=log)
     return CompileError(
         f"{compiler.name} ended with status {result.returncode} and named no error",
         source=str(source),
