@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 
 from bpfcrypto.btf.types import Array, Btf, Composite, Enum, FuncProto, Fwd, Int, Kind, Ref, Type, Void
+from bpfcrypto.errors import BtfError
 
 _LEVELS = 16
 _STEPS = 32
@@ -109,9 +110,13 @@ def types_compatible(local: Btf, local_id: int, target: Btf, target_id: int, _le
 def types_match(
     local: Btf, local_id: int, target: Btf, target_id: int, *, behind_pointer: bool = False, _level: int = _LEVELS
 ) -> bool:
-    """Whether everything that the local type says holds for the target's. Behind a pointer, a struct's name is enough."""
+    """Whether everything that the local type says holds for the target's. Behind a pointer, a struct's name is enough.
+
+    Raises:
+        BtfError: structs that contain each other without end.
+    """
     if _level == 0:
-        return False
+        raise BtfError(f"structs are nested more than {_LEVELS} deep", section=".BTF")
     for _ in range(_STEPS):
         mine, theirs = local[local.resolve(local_id)], target[target.resolve(target_id)]
         if not _names_agree(mine.name, theirs.name):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from bpfcrypto.btf.types import Array, Btf, Composite, DataSec, Enum, FuncProto, Fwd, Kind, Member, Ref, Type, Var, Void
 from bpfcrypto.btf.walk import MAX_DEPTH
+from bpfcrypto.errors import BtfError
 
 _KEYWORDS = {Kind.STRUCT: "struct ", Kind.UNION: "union ", Kind.ENUM: "enum ", Kind.ENUM64: "enum "}
 _QUALIFIERS = {Kind.CONST: "const ", Kind.VOLATILE: "volatile ", Kind.RESTRICT: "restrict "}
@@ -127,7 +128,9 @@ def _composite(btf: Btf, record: Composite, base: int, name: str, depth: int) ->
 def _member(btf: Btf, member: Member, base: int, depth: int) -> Iterator[str]:
     first = base + member.bit_offset
     inner = btf[btf.resolve(member.type_id)]
-    if isinstance(inner, Composite) and not inner.name and depth < MAX_DEPTH:
+    if depth > MAX_DEPTH:
+        raise BtfError(f"structs are nested more than {MAX_DEPTH} deep", section=".BTF")
+    if isinstance(inner, Composite) and not inner.name:
         yield from _composite(btf, inner, first, member.name, depth + 1)
     elif member.bit_size:
         text = declaration(btf, member.type_id, f"{member.name} : {member.bit_size}")

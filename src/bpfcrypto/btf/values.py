@@ -26,7 +26,7 @@ from bpfcrypto.btf.format import type_name
 from bpfcrypto.btf.record import FieldKind, pointer_kind
 from bpfcrypto.btf.types import Array, Btf, Composite, DataSec, Enum, Float, Int, Kind, Member, Ref, Type, Var
 from bpfcrypto.btf.walk import MAX_DEPTH, POINTER_SIZE
-from bpfcrypto.errors import MapTypeError
+from bpfcrypto.errors import BtfError, MapTypeError
 
 _FLOATS = {2: "<e", 4: "<f", 8: "<d"}
 _RESERVED = frozenset(kind.value for kind in FieldKind if kind.value.startswith("bpf_"))
@@ -50,7 +50,7 @@ def decode(btf: Btf, type_id: int, data: bytes) -> Any:
     size = btf.size_of(type_id)
     if len(data) < size:
         raise MapTypeError(f"a value of type '{type_name(btf, type_id)}' has {size} bytes, here are {len(data)}")
-    return _decode(btf, type_id, data, 0, 0)
+    return _decode(btf, type_id, data[:size], 0, 0)
 
 
 def encode(btf: Btf, type_id: int, value: Any, *, name: str = "value") -> bytes:
@@ -86,15 +86,22 @@ def _settled(btf: Btf, type_id: int, level: int) -> tuple[int, Type]:
     return type_id, btf[type_id]
 
 
+def _span(data: bytes | bytearray, first: int, last: int) -> Place:
+    """The byte range, if it is inside: a damaged table may place a member outside its struct."""
+    if last > len(data):
+        raise BtfError(f"a member at bytes {first}..{last} of a type of {len(data)}", section=".BTF")
+    return first, last
+
+
 def _integer(data: bytes | bytearray, place: Place) -> int:
     start, bits = place
-    first, last = start // 8, (start + bits + 7) // 8
+    first, last = _span(data, start // 8, (start + bits + 7) // 8)
     return int.from_bytes(data[first:last], "little") >> start % 8 & ((1 << bits) - 1)
 
 
 def _store(buffer: bytearray, place: Place, number: int) -> None:
     start, bits = place
-    first, last = start // 8, (start + bits + 7) // 8
+    first, last = _span(buffer, start // 8, (start + bits + 7) // 8)
     mask = ((1 << bits) - 1) << start % 8
     old = int.from_bytes(buffer[first:last], "little")
     new = old & ~mask | (number << start % 8) & mask
@@ -123,7 +130,8 @@ def _decode(btf: Btf, type_id: int, data: bytes, at: int, level: int) -> Any:
         case Int() | Enum():
             return _scalar(record, data, (at * 8 + getattr(record, "offset", 0), _bits(record)))
         case Float():
-            return struct.unpack_from(_float_format(record), data, at)[0]
+            first, last = _span(data, at, at + record.size)
+            return struct.unpack(_float_format(record), data[first:last])[0]
         case Ref():
             return _integer(data, (at * 8, 8 * POINTER_SIZE))
         case Array():
@@ -163,15 +171,18 @@ def _float_format(record: Float) -> str:
 def _decode_array(btf: Btf, array: Array, data: bytes, at: int, level: int) -> Any:
     element = btf[btf.resolve(array.element)]
     if _is_text(element):
-        raw = data[at : at + array.count]
+        first, last = _span(data, at, at + array.count)
+        raw = data[first:last]
         try:
             return raw.split(b"\0", 1)[0].decode()
         except UnicodeDecodeError:
             return raw
     if _is_byte(element):
-        return data[at : at + array.count]
+        first, last = _span(data, at, at + array.count)
+        return data[first:last]
     size = btf.size_of(array.element) if array.count else 0
-    return [_decode(btf, array.element, data, at + i * size, level + 1) for i in range(array.count)]
+    count = array.count if size else 0  # elements without bytes have no values, however many there are
+    return [_decode(btf, array.element, data, at + i * size, level + 1) for i in range(count)]
 
 
 def _decode_members(btf: Btf, composite: Composite, data: bytes, at: int, level: int) -> dict[str, Any]:
@@ -207,9 +218,9 @@ def _encode(btf: Btf, type_id: int, value: Any, buffer: bytearray, place: Place,
         case Enum():
             _encode_enum(record, value, buffer, place, path)
         case Float():
-            form = _float_format(record)
+            first, last = _span(buffer, start // 8, start // 8 + record.size)
             try:
-                struct.pack_into(form, buffer, start // 8, value)
+                buffer[first:last] = struct.pack(_float_format(record), value)
             except (struct.error, OverflowError, TypeError):
                 _refuse(path, value, f"a floating-point number of {record.size} bytes")
         case Ref():
@@ -276,7 +287,8 @@ def _encode_array(btf: Btf, array: Array, value: Any, buffer: bytearray, at: int
         raw = value.encode() if isinstance(value, str) else bytes(value)
         if len(raw) > array.count:
             raise MapTypeError(f"'{path}' has room for {array.count} bytes, not for {len(raw)}")
-        buffer[at : at + len(raw)] = raw
+        first, last = _span(buffer, at, at + len(raw))
+        buffer[first:last] = raw
         return
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         _refuse(path, value, f"a list of up to {array.count}")
@@ -346,4 +358,5 @@ def _encode_section(
     _unknown(section.name, value, rows)
     for name, each in value.items():
         row = rows[name]
-        _encode(btf, row.type_id, each, buffer, ((at + row.offset) * 8, row.size * 8), name, level + 1)
+        place = ((at + row.offset) * 8, 8 * btf.size_of(row.type_id))
+        _encode(btf, row.type_id, each, buffer, place, name, level + 1)

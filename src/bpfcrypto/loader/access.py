@@ -165,8 +165,10 @@ def _find_member(local: Btf, step: Step, target: Btf, type_id: int, depth: int) 
     """A member of that name and a compatible type: its step, its offset in bits, and its type."""
     record = target[type_id]
     struct = local[step.type_id]
-    if not isinstance(record, Composite) or not isinstance(struct, Composite) or depth > _DEEPEST:
+    if not isinstance(record, Composite) or not isinstance(struct, Composite):
         return None
+    if depth > _DEEPEST:
+        raise ValueError(f"structs are nested more than {_DEEPEST} deep")
     for index, member in enumerate(record.members):
         if not member.name:
             found = _find_member(local, step, target, target.resolve(member.type_id), depth + 1)
