@@ -184,9 +184,12 @@ Type = Void | Int | Float | Ref | Array | Composite | Enum | Fwd | FuncProto | F
 
 
 class Btf(Protocol):
-    """A table of types. Ids run from 1; id 0 is void. ``raw`` are the bytes it was read from, header included."""
+    """A table of types. Ids run from 1; id 0 is void."""
 
-    raw: bytes
+    @property
+    def raw(self) -> bytes:
+        """The bytes it was read from, header included."""
+        ...
 
     def __len__(self) -> int:
         """Number of types, void included: ids are ``range(len(btf))``."""

@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from bpfcrypto.btf.records import RECORDS
 from bpfcrypto.btf.types import Kind, Linkage
-from bpfcrypto.kernel.btf import HEADER, LENGTHS, MAGIC, PARTS
+from bpfcrypto.kernel.btf import HEADER, MAGIC
 
 
 class Feature(Enum):
@@ -144,8 +145,8 @@ def _split(types: bytes) -> list[Record]:
     position = 0
     while position < len(words):
         name, info, extra = words[position : position + 3]
-        kind, vlen = info >> 24 & 0x1F, info & 0xFFFF
-        end = position + LENGTHS[kind] + vlen * PARTS[kind]
-        records.append(Record(Kind(kind), vlen, bool(info >> 31), name, extra, words[position + 3 : end]))
+        kind, vlen = Kind(info >> 24 & 0x1F), info & 0xFFFF
+        end = position + 3 + RECORDS[kind].fixed + vlen * RECORDS[kind].each
+        records.append(Record(kind, vlen, bool(info >> 31), name, extra, words[position + 3 : end]))
         position = end
     return records

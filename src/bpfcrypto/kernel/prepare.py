@@ -118,9 +118,8 @@ def find_kfuncs(refs: Iterable[KfuncRef]) -> dict[str, int | None]:
         NotSupportedError: one that is not weak is missing.
     """
     found: dict[str, int | None] = {}
-    for ref in refs:
-        if ref.name not in found:
-            found[ref.name] = kernel_btf().func_id(ref.name)
+    for ref in sorted(refs, key=lambda ref: ref.name):
+        found[ref.name] = kernel_btf().func_id(ref.name)
         if found[ref.name] is None and not ref.weak:
             raise NotSupportedError(
                 f"kfunc '{ref.name}'",
@@ -135,7 +134,7 @@ def _relocated(program: ProgramSpec, spec: CollectionSpec) -> tuple[Insn, ...]:
         return program.insns
     from bpfcrypto.loader.core import apply_core
 
-    return apply_core(program, spec.btf, kernel_btf().types)
+    return apply_core(program, spec.btf, kernel_btf())
 
 
 def _patch(
