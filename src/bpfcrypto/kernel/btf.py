@@ -68,6 +68,7 @@ class KernelBtf:
         self._blocks: dict[int, list[int]] = {}
         self._types: dict[int, Type] = {0: Void()}
         self._func_ids: dict[str, int | None] = {}
+        self._flavours: dict[str, tuple[int, ...]] = {}
         self._near_string, self._near_record = self._strings_at, self._types_at
 
     @cached_property
@@ -113,6 +114,11 @@ class KernelBtf:
 
     def flavours(self, name: str) -> tuple[int, ...]:
         """Every id whose name is ``name`` or ``name___`` followed by anything."""
+        if name not in self._flavours:
+            self._flavours[name] = self._find_flavours(name)
+        return self._flavours[name]
+
+    def _find_flavours(self, name: str) -> tuple[int, ...]:
         names = {name}
         prefix = b"\0" + name.encode() + b"___"
         at = self._data.find(prefix, self._strings_at, self._strings_end)

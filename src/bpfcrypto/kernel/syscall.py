@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import platform
+import os
 import sys
 from collections.abc import Callable
 
 from bpfcrypto.errors import NotSupportedError
 
-# __NR_bpf of each 64-bit little-endian architecture (arch/*/entry/syscalls/*.tbl, asm-generic/unistd.h), by platform.machine().
+# __NR_bpf of each 64-bit little-endian architecture (arch/*/entry/syscalls/*.tbl, asm-generic/unistd.h), by the machine name of uname(2).
 NUMBERS = {
     "x86_64": 321,
-    "amd64": 321,
     "aarch64": 280,
-    "arm64": 280,
     "riscv64": 280,
     "loongarch64": 280,
     "ppc64le": 361,
@@ -31,9 +29,10 @@ SysCall = Callable[[int, int, int], int]
 def missing() -> str | None:
     """Why this platform has no bpf(2), or None where the call can at least be tried."""
     if sys.platform != "linux":
-        return f"bpf(2) is a Linux system call; this is {platform.system() or sys.platform}"
-    if platform.machine().lower() not in NUMBERS or sys.maxsize < 1 << 32:
-        return f"the number of bpf(2) is not known for this architecture ({platform.machine()}, {sys.maxsize.bit_length() + 1} bits)"
+        return f"bpf(2) is a Linux system call; this is {sys.platform}"
+    machine, bits = os.uname().machine, sys.maxsize.bit_length() + 1
+    if machine not in NUMBERS or bits != 64:
+        return f"the number of bpf(2) is not known for this architecture ({machine}, {bits} bits)"
     return None
 
 
@@ -45,7 +44,7 @@ def _entry() -> SysCall:
     function = ctypes.CDLL(None, use_errno=True).syscall
     function.restype = ctypes.c_long
     function.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_ulong]
-    number = NUMBERS[platform.machine().lower()]
+    number = NUMBERS[os.uname().machine]
 
     def call(command: int, address: int, size: int) -> int:
         result: int = function(number, command, address, size)
