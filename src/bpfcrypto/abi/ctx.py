@@ -57,6 +57,8 @@ class Field:
         writable: whether programs may store to it.
         settable: whether the ctx of a test run may give it a value.
         narrow: whether loads of a part of a scalar are allowed.
+        native: bytes of what the kernel keeps the value in, where that is less than ``size``. A load of fewer bytes than that gives
+            the bytes at its offset; a load of as many or more gives the value from its first byte, wherever in the field it is.
     """
 
     name: str
@@ -66,11 +68,17 @@ class Field:
     writable: bool = False
     settable: bool = False
     narrow: bool = True
+    native: int = 4
 
     @property
     def end(self) -> int:
         """Offset of the byte behind the field."""
         return self.offset + self.size
+
+    def shift(self, offset: int, size: int) -> int:
+        """Bits to shift the value right by for a load of ``size`` bytes at ``offset`` of the context."""
+        whole = self.kind is FieldKind.SCALAR and size >= self.native
+        return 0 if whole else 8 * (offset - self.offset)
 
     def allows(self, offset: int, size: int, *, write: bool = False) -> bool:
         """Whether a program may load (or store) ``size`` bytes at ``offset`` of the context."""
@@ -112,29 +120,29 @@ SK_BUFF = CtxLayout(
     192,
     (
         Field("len", 0),
-        Field("pkt_type", 4),
+        Field("pkt_type", 4, native=1),
         Field("mark", 8, writable=True, settable=True),
-        Field("queue_mapping", 12, writable=True),
-        Field("protocol", 16),
+        Field("queue_mapping", 12, writable=True, native=2),
+        Field("protocol", 16, native=2),
         Field("vlan_present", 20),
-        Field("vlan_tci", 24),
-        Field("vlan_proto", 28),
+        Field("vlan_tci", 24, native=2),
+        Field("vlan_proto", 28, native=2),
         Field("priority", 32, writable=True, settable=True),
         Field("ingress_ifindex", 36, settable=True),
         Field("ifindex", 40, settable=True),
-        Field("tc_index", 44, writable=True),
+        Field("tc_index", 44, writable=True, native=2),
         Field("cb", 48, 20, _K.SCRATCH, writable=True, settable=True),
         Field("hash", 68),
-        Field("tc_classid", 72, writable=True),
+        Field("tc_classid", 72, writable=True, native=2),
         Field("data", 76, kind=_K.DATA),
         Field("data_end", 80, kind=_K.DATA_END),
         Field("napi_id", 84),
         Field("data_meta", 140, kind=_K.DATA_META),
         Field("tstamp", 152, 8, _K.WIDE, writable=True, settable=True),
         Field("wire_len", 160, settable=True),
-        Field("gso_segs", 164, settable=True),
+        Field("gso_segs", 164, settable=True, native=2),
         Field("sk", 168, 8, _K.SOCKET),
-        Field("gso_size", 176, settable=True),
+        Field("gso_size", 176, settable=True, native=2),
         Field("tstamp_type", 180, 1, _K.BYTE),
         Field("hwtstamp", 184, 8, _K.WIDE, settable=True),
     ),

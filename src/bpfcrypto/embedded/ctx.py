@@ -30,7 +30,7 @@ def _accesses(layout: CtxLayout, *, write: bool) -> Accesses:
         for offset in range(layout.size):
             field = layout.find(offset, size, write=write)
             if field is not None:
-                table[offset, size] = (field, 8 * (offset - field.offset))
+                table[offset, size] = (field, field.shift(offset, size))
     return table
 
 

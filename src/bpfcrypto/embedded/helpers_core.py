@@ -47,21 +47,14 @@ def loop(run: RunState, rounds: int, callback: int, context: int, flags: int, *_
 
 
 def csum_diff(run: RunState, old: int, old_size: int, new: int, new_size: int, seed: int) -> int:
-    """The folded sum of what is new less what is old, on top of ``seed``, which comes back as it is where both are empty."""
-    old_size &= _U32
-    new_size &= _U32
-    seed &= _U32
-    if old_size % 4 or new_size % 4:
-        return error(EINVAL)
-    before = bytes(run.memory.span(old, old_size))
-    after = bytes(run.memory.span(new, new_size))
+    """The folded sum of what is new less what is old, on top of ``seed``."""
+    before = bytes(run.memory.span(old, old_size & _U32))
+    after = bytes(run.memory.span(new, new_size & _U32))
     if before and after:
         return checksum.fold16(checksum.sub(checksum.partial(after, seed), checksum.partial(before)))
-    if after:
-        return checksum.fold16(checksum.partial(after, seed))
     if before:
         return checksum.fold16(~checksum.partial(before, ~seed) & _U32)
-    return seed
+    return checksum.fold16(checksum.partial(after, seed))
 
 
 NATIVES: Mapping[str, Native] = {

@@ -86,8 +86,8 @@ def format_text(text: str, arguments: Iterator[int], convert: Callable[[re.Match
     Raises:
         ValueError: the kernel refuses the format, or it takes more arguments than there are.
     """
-    if not all(char.isascii() and (char.isprintable() or char in _SPACE) for char in text):
-        raise ValueError("a format may hold printable ASCII and white space only")
+    if any((char < " " and char not in _SPACE) or char == "\x7f" for char in text):
+        raise ValueError("a format holds no control characters but white space")
     parts = []
     at = 0
     while (percent := text.find("%", at)) >= 0:
@@ -112,7 +112,8 @@ def trace_printk(run: RunState, address: int, size: int, *arguments: int) -> int
         )
     except ValueError:
         return error(EINVAL)
-    run.trace(line[: MAX_TEXT - 1].removesuffix("\n"))
+    shown = line[: MAX_TEXT - 1].removesuffix("\n").encode("latin-1")
+    run.trace(shown.decode("utf-8", "replace"))
     return len(line)
 
 

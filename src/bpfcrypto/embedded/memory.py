@@ -252,7 +252,7 @@ class Memory:
     def span(self, address: int, size: int, *, write: bool = False) -> memoryview:
         """The bytes of an address range, live: writes to the view are writes to memory. Empty ranges need no region."""
         if size == 0:
-            return memoryview(b"")
+            return memoryview(bytearray())
         region = self.find(address, size)
         if region.view is None:
             raise AccessFault(f"{region.name} cannot be accessed as bytes")

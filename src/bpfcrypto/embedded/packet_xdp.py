@@ -12,6 +12,7 @@ from bpfcrypto.abi.ctx import XDP_MD, Field, FieldKind
 from bpfcrypto.embedded.ctx import CtxAccess
 from bpfcrypto.embedded.memory import Memory
 from bpfcrypto.embedded.packet import ETH_HLEN, PAGE_SIZE, SHARED_INFO, Window
+from bpfcrypto.embedded.state import signed
 
 HEADROOM = 256  # XDP_PACKET_HEADROOM
 FRAME_SIZE = 40  # struct xdp_frame at the start of the headroom
@@ -166,7 +167,8 @@ class XdpFrame:
     def adjust_tail(self, delta: int) -> int:
         """Cut the frame's end, or grow it with zeros (bpf_xdp_adjust_tail). 0 or a positive errno."""
         if self._fragments:
-            return self._grow_last(delta) if delta >= 0 else self._shrink(-delta)
+            # the kernel negates an int: of the smallest one nothing is left to cut
+            return self._grow_last(delta) if delta >= 0 else self._shrink(signed(-delta, 32))
         window = self._window
         end = window.end + delta
         if end > HARD_END or end < self._data + ETH_HLEN:
@@ -187,7 +189,7 @@ class XdpFrame:
     def _shrink(self, size: int) -> int:
         if size > self.size - ETH_HLEN:
             return EINVAL
-        while self._fragments and size:
+        while self._fragments and size > 0:
             last = self._fragments[-1]
             cut = min(size, last.end)
             size -= cut

@@ -156,16 +156,16 @@ def make_xdp(memory: Memory, data: bytes, ctx: bytes, interfaces: Interfaces) ->
     if len(data) - meta < ETH_HLEN:
         raise refuse(EINVAL, f"a frame of {len(data) - meta} bytes", f"a frame has at least {ETH_HLEN}")
     linear = min(linear, MAX_LINEAR + meta)
-    limit = linear + MAX_FRAGMENTS * PAGE_SIZE
-    if len(data) > limit:
-        raise refuse(
-            ENOMEM, f"a frame of {len(data)} bytes", f"the linear part and {MAX_FRAGMENTS} fragments hold {limit}"
-        )
     ifindex, queue = (
         (_get(XDP_MD, given, "ingress_ifindex"), _get(XDP_MD, given, "rx_queue_index")) if given else (0, 0)
     )
     if given is not None:
         _check_queue(given, ifindex, queue, interfaces)
+    limit = linear + MAX_FRAGMENTS * PAGE_SIZE
+    if len(data) > limit:
+        raise refuse(
+            ENOMEM, f"a frame of {len(data)} bytes", f"the linear part and {MAX_FRAGMENTS} fragments hold {limit}"
+        )
     frame = XdpFrame(memory, data, meta=meta, linear=linear)
     frame.ingress_ifindex = ifindex or LOOPBACK
     frame.rx_queue_index = queue
