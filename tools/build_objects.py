@@ -63,8 +63,9 @@ def kernel_source() -> str:
     types = [f"{kind} {name}" for kind, name in TYPE.findall(text)]
     types += [first or second for first, second in TYPEDEF.findall(text)]
     prototypes = [kfunc.prototype.rstrip(";") for kfunc in KFUNCS.values()]
-    mentioned = sorted({name for prototype in prototypes for name in re.findall(r"\bstruct (\w+)", prototype)})
-    lines = [f"struct {name};" for name in mentioned]
+    mentioned = {name for prototype in prototypes for name in re.findall(r"\bstruct (\w+)", prototype)}
+    unknown = sorted(mentioned - {name for _, name in TYPE.findall(text)})
+    lines = [f"struct {name} {{ }};" for name in unknown]  # defined, because clang puts declarations in no fixed order
     for prototype in prototypes:
         body = "{ }" if re.match(r"void\s+\w", prototype) else "{ return 0; }"
         lines.append(f'__attribute__((btf_decl_tag("bpf_kfunc"))) {prototype} {body}')

@@ -87,7 +87,8 @@ def compile_source(
 ) -> bytes:
     """Compile one BPF C file to a little-endian ELF object with BTF and without DWARF.
 
-    The object holds no path of this machine: the same source and the same compiler give the same bytes in every checkout.
+    The object holds no path of this machine: the same source and the same compiler give the same bytes in every checkout. (Not so
+    for a source that reaches two or more types which it only declares, by pointers in records: clang orders those by address.)
     Warnings go to the logger ``bpfcrypto.cc``.
 
     Args:

@@ -10,10 +10,9 @@
 		__u64 : 64;                 \
 	} __attribute__((aligned(8)))
 
-struct bpf_flow_keys;
 struct bpf_sock;
 
-/* The context of a tc program. */
+/* The context of a tc program. flow_keys is only for flow dissectors: a pointer to struct bpf_flow_keys. */
 struct __sk_buff {
 	__u32 len;
 	__u32 pkt_type;
@@ -41,7 +40,7 @@ struct __sk_buff {
 	__u32 remote_port;
 	__u32 local_port;
 	__u32 data_meta;
-	__bpf_md_ptr(struct bpf_flow_keys *, flow_keys);
+	__bpf_md_ptr(void *, flow_keys);
 	__u64 tstamp;
 	__u32 wire_len;
 	__u32 gso_segs;

@@ -33,11 +33,9 @@ struct bpf_crypto_params {
 	u32 authsize;
 };
 
-struct bpf_crypto_type;
-
 /* A crypto context: a cipher with its key. siv_len is the size of the IV that encrypt and decrypt want. */
 struct bpf_crypto_ctx {
-	const struct bpf_crypto_type *type;
+	const void *type;
 	void *tfm;
 	u32 siv_len;
 	struct callback_head rcu;
