@@ -38,7 +38,7 @@ class ArrayMap(EmbeddedMap):
 
     def _write(self, key: bytes, value: Bytes, flags: int, cpu: int | None) -> int:
         index = int.from_bytes(key, "little")
-        if flags & ~UpdateFlag.LOCK > UpdateFlag.EXIST:
+        if flags & ~int(UpdateFlag.LOCK) > UpdateFlag.EXIST:
             return EINVAL
         if index >= self._spec.max_entries:
             return E2BIG

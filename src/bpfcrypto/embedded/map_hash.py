@@ -46,7 +46,7 @@ class HashMap(EmbeddedMap):
 
     def _write(self, key: bytes, value: Bytes, flags: int, cpu: int | None) -> int:
         in_place = bool(flags & UpdateFlag.LOCK)
-        if flags & ~UpdateFlag.LOCK > UpdateFlag.EXIST or (in_place and not self._has_lock):
+        if flags & ~int(UpdateFlag.LOCK) > UpdateFlag.EXIST or (in_place and not self._has_lock):
             return EINVAL
         with self._lock:
             old = self._elements.get(key)
