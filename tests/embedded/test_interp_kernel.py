@@ -1,4 +1,4 @@
-"""Random programs on the interpreter and on the kernel: every register, the stack and memory must come out equal."""
+"""The interpreter beside the kernel: random programs, of which every register and the stack must come out equal; packet loads."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bpfcrypto.abi.progs import ProgType
+from bpfcrypto.embedded.interp import Interpreter
+from bpfcrypto.embedded.memory import Memory
+from bpfcrypto.embedded.packet_skb import SkBuff
+from bpfcrypto.embedded.state import RunState
+from bpfcrypto.errors import RunError
+from bpfcrypto.isa.asm import assemble
+from bpfcrypto.isa.codec import encode
+from bpfcrypto.kernel import bpf
+from bpfcrypto.kernel.load import load_program
+from bpfcrypto.spec import ProgramSpec
 from support.isa_cases import run_interpreter, run_kernel
 
 REGISTERS = [0, 2, 3, 4, 5, 6, 7, 8, 9]
@@ -94,3 +105,53 @@ def test_random_programs(body: list[str], values: list[int]) -> None:
     """r0, every other register and the stack are the same after the same random instructions."""
     text, memory = text_of(body), struct.pack(f"<{WORDS}Q", *values)
     assert run_interpreter(text, memory) == run_kernel(text, memory)
+
+
+FRAME = bytes.fromhex("ffffffffffff 020000000001 88b5") + bytes(range(0x80, 0x80 + 50))
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    "load",
+    [
+        "r0 = *(u8 *)skb[14]",
+        "r0 = *(u16 *)skb[12]",
+        "r0 = *(u32 *)skb[15]",
+        "r0 = *(u32 *)skb[60]",
+        "r0 = *(u32 *)skb[61]",
+        "r0 = *(u8 *)skb[64]",
+        "r0 = *(u8 *)skb[2147483647]",
+        "r0 = *(u8 *)skb[r7 + 10]",
+        "r0 = *(u16 *)skb[r7 + -4]",
+        "r0 = *(u32 *)skb[r7 + 60]",
+        "r7 = 0x100000003\nr0 = *(u16 *)skb[r7 + 10]",
+    ],
+)
+def test_packet_loads(load: str) -> None:
+    """Legacy packet loads are big-endian, and end the program with 0 where the packet has no such bytes."""
+    insns = assemble(f"r6 = r1\nr7 = 4\nr0 = 7\n{load}\nr0 += 1\nexit")
+    memory = Memory()
+    spec = ProgramSpec("loads", "tc", ProgType.SCHED_CLS, insns)
+    skb = SkBuff(memory, FRAME)
+    ours = Interpreter(spec, insns, {}).run(RunState(memory, spec, packet=skb), skb.handle)
+
+    with load_program(bpf.LoadRequest(ProgType.SCHED_CLS, encode(insns), name="loads")) as program:
+        theirs = bpf.prog_test_run(program, data=FRAME).retval
+
+    assert ours & 0xFFFFFFFF == theirs
+
+
+def test_packet_loads_need_the_context() -> None:
+    """Without the context in r6, or at an offset with a meaning of its own, the program is stopped."""
+    memory = Memory()
+    skb = SkBuff(memory, FRAME)
+    for text, message in (
+        ("r0 = *(u8 *)skb[0]\nexit", "needs the context in r6"),
+        ("r6 = r1\nr0 = *(u8 *)skb[-4096]\nexit", "special offsets"),
+    ):
+        insns = assemble(text)
+        spec = ProgramSpec("loads", "tc", ProgType.SCHED_CLS, insns)
+        program = Interpreter(spec, insns, {})
+        with pytest.raises(RunError, match=message) as caught:
+            program.run(RunState(memory, spec, packet=skb), skb.handle)
+        assert caught.value.insn == len(insns) - 2

@@ -71,6 +71,19 @@ def test_unmapped_regions_are_gone() -> None:
         memory.unmap(region)
 
 
+def test_resting_regions_are_out_of_reach() -> None:
+    """A mapped region that its owner lets rest cannot be found, and is back when it is woken."""
+    memory = Memory()
+    region = memory.new(16, "stack of frame 1")
+    region.set_live(False)
+    assert not region.holds(region.base, 1)
+    for address, size in ((region.base, 8), (region.base + 12, 8)):
+        with pytest.raises(AccessFault, match="is not in any memory"):
+            memory.find(address, size)
+    region.set_live(True)
+    assert memory.find(region.base, 16) is region
+
+
 def test_reach_is_for_plain_bytes_only() -> None:
     """What needs more than a comparison of bounds has no reach: elements have an extent, handles and virtual memory neither."""
 

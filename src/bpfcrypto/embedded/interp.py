@@ -133,47 +133,58 @@ class _Machine:
         return region
 
     def start(self, ctx_address: int) -> int:
-        return self.enter(0, (ctx_address,))
+        """Run the program's own frame."""
+        try:
+            return self.enter(0, (ctx_address, 0, 0, 0, 0))
+        finally:
+            for stack in self._stacks:
+                self.memory.unmap(stack)
 
     def call(self, slot: int, *arguments: int) -> int:
         """Run a subprogram for a native (RunState.call)."""
         if slot not in self._code.subprograms:
             raise AccessFault(f"{slot:#x} is not the address of a subprogram")
-        return self.enter(slot, arguments)
+        return self.enter(slot, (*arguments, 0, 0, 0, 0, 0)[:5])
 
     def enter(self, slot: int, arguments: Sequence[int]) -> int:
-        """Run the code at ``slot`` in a new frame, up to its exit; gives its r0."""
-        if self._depth == MAX_FRAMES:
-            raise AccessFault(f"the call stack is deeper than {MAX_FRAMES} frames")
+        """Run the code at ``slot`` in a new frame, up to its exit; gives its r0.
+
+        Args:
+            slot: where the subprogram starts.
+            arguments: r1 to r5.
+        """
         if self._depth == len(self._stacks):
-            self._stacks.append(self._new_stack())
+            self._add_stack()
         stack = self._stacks[self._depth]
         code = caller = self._code
         self._depth += 1
-        self.memory.map(stack)
+        stack.set_live(True)
         try:
             while True:
                 stack.clear()
-                registers = [0, *arguments, *[0] * (9 - len(arguments)), stack.base + STACK_SIZE, MAX_LOOPS]
+                registers = [0, *arguments, 0, 0, 0, 0, stack.base + STACK_SIZE, MAX_LOOPS]
                 try:
                     return self._execute(code, slot, registers)
                 except TailCall as jump:
                     code = self._code = jump.interpreter
                     self.recent += [_NOWHERE] * (len(code.insns) - len(self.recent))
-                    slot, arguments = 0, registers[1:2]
+                    slot, arguments = 0, (registers[1], 0, 0, 0, 0)
         finally:
-            self.memory.unmap(stack)
+            stack.set_live(False)
             self._depth -= 1
             self._code = caller
 
-    def _new_stack(self) -> Region:
+    def _add_stack(self) -> None:
+        if self._depth == MAX_FRAMES:
+            raise AccessFault(f"the call stack is deeper than {MAX_FRAMES} frames")
         storage, offset = self._storage
-        return Region(
+        stack = Region(
             storage,
             name="stack" if self._depth == 0 else f"stack of frame {self._depth}",
             offset=offset + self._depth * _FRAME_STRIDE,
             size=STACK_SIZE,
         )
+        self._stacks.append(self.memory.map(stack))
 
     def _execute(self, code: Interpreter, slot: int, registers: list[int]) -> int:
         blocks = code.blocks
@@ -187,6 +198,7 @@ class _Machine:
                     raise AccessFault(f"the run passed its limit of {code.step_limit} instructions")
                 for at, step in block.body:  # noqa: B007 - a fault names it
                     step(registers, self)
+                at = block.last
                 slot = block.end(registers, self)
         except AccessFault as fault:
             raise code.trap(str(fault), at, registers) from None

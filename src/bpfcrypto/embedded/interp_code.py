@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from bpfcrypto.embedded.interp_ops import ARITHMETIC, COMBINE, TESTS, UNARY
 from bpfcrypto.embedded.memory import MASK64, AccessFault, Region
-from bpfcrypto.embedded.state import Native, RunState
+from bpfcrypto.embedded.state import Native, RunState, signed
 from bpfcrypto.isa.codec import imm64
 from bpfcrypto.isa.insn import Insn
 from bpfcrypto.isa.opcode import FETCH, GOTOL, Kind, Op, Opcode, PseudoCall, PseudoImm, is_known, lookup
@@ -25,6 +25,8 @@ MASK32 = (1 << 32) - 1
 FRAME_POINTER = 10
 LOOPS_LEFT = 11
 """Register-file index of the frame's may_goto budget; programs cannot name it."""
+
+_SKB = 6  # where packet loads expect the context
 
 DONE = -1
 """The next slot after ``exit``."""
@@ -50,13 +52,17 @@ class Block:
     """Instructions that run one after another.
 
     Attributes:
-        body: (slot, handler) of each but the last.
-        end: handler of the last one; gives the next slot, or DONE.
+        slot: the first one's.
+        body: (slot, handler) of each that does not decide where to go on.
+        end: gives the next slot, or DONE.
+        last: slot of the last one.
         length: how many instructions it has, the last one included.
     """
 
+    slot: int
     body: tuple[tuple[int, Step], ...]
     end: End
+    last: int
     length: int
 
 
@@ -216,7 +222,9 @@ def _atomic(site: _Site) -> Step:
         address = pointer + off & MASK64
         if address % size:
             raise AccessFault(f"address {address:#x} is not aligned for an atomic access of {size} bytes")
-        region = m.locate(slot, address, size)
+        region = m.recent[slot]
+        if not 0 <= address - region.base <= region.reach - size:
+            region = m.locate(slot, address, size)
         return region, address - region.base
 
     if op is Op.LOAD_ACQUIRE:
@@ -291,6 +299,11 @@ def _goto(site: _Site) -> End:
     return lambda _r, _m: target
 
 
+def _go_on(site: _Site) -> End:
+    follow = site.follow
+    return lambda _r, _m: follow
+
+
 def _may_goto(site: _Site) -> End:
     target, follow = site.target, site.follow
 
@@ -299,6 +312,24 @@ def _may_goto(site: _Site) -> End:
             return target
         r[LOOPS_LEFT] -= 1
         return follow
+
+    return end
+
+
+def _legacy(site: _Site) -> End:
+    """A load from the packet in network byte order. Where the packet has no such bytes, the frame ends with r0 = 0."""
+    src, imm, reg, size, follow = site.insn.src, site.insn.imm, site.row.reg, site.row.size, site.follow
+
+    def end(r: list[int], m: Machine) -> int:
+        packet = m.state.packet
+        if packet is None or r[_SKB] != packet.handle:
+            raise AccessFault("a packet load needs the context in r6")
+        offset = signed(imm + r[src] if reg else imm, 32)
+        if offset < 0:
+            raise AccessFault(f"packet loads at special offsets ({offset}) are not supported by the embedded engine")
+        data = packet.load(offset, size)
+        r[0] = int.from_bytes(data or b"", "big")
+        return DONE if data is None else follow
 
     return end
 
@@ -321,6 +352,7 @@ _ENDS: Mapping[Kind, Callable[[_Site], End]] = {
     Kind.BRANCH: _branch,
     Kind.GOTO: _goto,
     Kind.MAY_GOTO: _may_goto,
+    Kind.LEGACY: _legacy,
     Kind.EXIT: _exit,
 }
 
@@ -384,9 +416,9 @@ def translate(insns: Sequence[Insn], natives: Mapping[int, Native]) -> tuple[dic
     sites = {site.slot: site for site in _sites(insns, natives)}
     if not sites:
         raise Malformed(0, "the program is empty")
-    last = sites[max(sites)]
-    if last.row.kind not in (Kind.EXIT, Kind.GOTO):
-        raise Malformed(last.slot, "the last instruction is not an exit or a jump")
+    final = sites[max(sites)]
+    if final.row.kind not in (Kind.EXIT, Kind.GOTO):
+        raise Malformed(final.slot, "the last instruction is not an exit or a jump")
     leaders, subprograms = {0}, set[int]()
     for site in sites.values():
         target = _target(site)
@@ -396,19 +428,19 @@ def translate(insns: Sequence[Insn], natives: Mapping[int, Native]) -> tuple[dic
             leaders.add(target)
             if site.row.kind in (Kind.CALL, Kind.LDDW):
                 subprograms.add(target)
-        if site.row.kind in _ENDS and site.follow in sites:
-            leaders.add(site.follow)
-    blocks: dict[int, Block] = {}
-    body: list[tuple[int, Step]] = []
-    end, length = _exit(last), 0
-    for site in reversed(sites.values()):
         if site.row.kind in _ENDS:
-            body, end, length = [], _ENDS[site.row.kind](site), 1
-        else:
-            if site.follow in leaders:
-                body, end, length = [], _goto(_Site(site.slot, site.insn, site.row, target=site.follow)), 0
-            body.append((site.slot, _STEPS[site.row.kind](site)))
-            length += 1
+            leaders.add(site.follow)
+    return {block.slot: block for block in _blocks(sites, leaders)}, frozenset(subprograms)
+
+
+def _blocks(sites: Mapping[int, _Site], leaders: set[int]) -> Iterator[Block]:
+    body: list[tuple[int, Step]] = []
+    for site in sites.values():
         if site.slot in leaders:
-            blocks[site.slot] = Block(tuple(reversed(body)), end, length)
-    return blocks, frozenset(subprograms)
+            body, start = [], site.slot
+        if site.row.kind in _ENDS:
+            yield Block(start, tuple(body), _ENDS[site.row.kind](site), site.slot, len(body) + 1)
+            continue
+        body.append((site.slot, _STEPS[site.row.kind](site)))
+        if site.follow in leaders:
+            yield Block(start, tuple(body), _go_on(site), site.slot, len(body))

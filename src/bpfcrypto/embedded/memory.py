@@ -53,8 +53,9 @@ class Region:
         owner: the Python object the region stands for (a map, an skb, a crypto context).
         stride: distance of one element to the next in a strided region, else 0.
         chunk: bytes of an element that may be accessed, in a strided region.
-        mapped: whether some Memory holds the region. Base, size, stride and chunk stay as they are while it does.
-        reach, extent: how many bytes can be accessed without asking anything else: ``size`` of a mapped region with bytes and
+        live: whether programs reach the region: from map to unmap, but while its owner lets it rest. Base, size, stride and
+            chunk stay as they are in between.
+        reach, extent: how many bytes can be accessed without asking anything else: ``size`` of a live region with bytes and
             without stride is its reach, with stride its extent (within which an access must also stay in one element); otherwise
             they are 0. The interpreter remembers regions, and sees with these comparisons whether one still serves.
     """
@@ -64,7 +65,7 @@ class Region:
         "base",
         "chunk",
         "extent",
-        "mapped",
+        "live",
         "name",
         "owner",
         "reach",
@@ -99,22 +100,20 @@ class Region:
         self.owner = owner
         self.stride = stride
         self.chunk = chunk
-        self.mapped = False
+        self.live = False
         self.reach = 0
         self.extent = 0
 
-    def set_mapped(self, mapped: bool) -> None:
-        """Note that a Memory has taken the region in, or let it go."""
-        self.mapped = mapped
-        direct = self.size if mapped and self.view is not None else 0
+    def set_live(self, live: bool) -> None:
+        """Let programs reach the region, or not; for the Memory that maps it, and for an owner that uses it now and then."""
+        self.live = live
+        direct = self.size if live and self.view is not None else 0
         self.reach, self.extent = (0, direct) if self.stride else (direct, 0)
 
     def holds(self, address: int, size: int) -> bool:
-        """Whether an access lies within this region, and within one element of it, while it is mapped."""
+        """Whether an access lies within this region, and within one element of it, while it is live."""
         at = address - self.base
-        return (
-            self.mapped and 0 <= at <= self.size - size and (not self.stride or at % self.stride + size <= self.chunk)
-        )
+        return self.live and 0 <= at <= self.size - size and (not self.stride or at % self.stride + size <= self.chunk)
 
     def load(self, at: int, size: int) -> int:
         """Read 1, 2, 4 or 8 bytes at an offset that the region holds."""
@@ -164,7 +163,7 @@ class Memory:
             bases, regions = self._index
             at = bisect_right(bases, region.base)
             self._index = ([*bases[:at], region.base, *bases[at:]], [*regions[:at], region, *regions[at:]])
-            region.set_mapped(True)
+            region.set_live(True)
         return region
 
     def unmap(self, region: Region) -> None:
@@ -175,7 +174,7 @@ class Memory:
             if at < 0 or regions[at] is not region:
                 raise ValueError(f"{region!r} is not mapped")
             self._index = (bases[:at] + bases[at + 1 :], regions[:at] + regions[at + 1 :])
-            region.set_mapped(False)
+            region.set_live(False)
 
     def new(
         self,
@@ -217,13 +216,13 @@ class Memory:
         if at >= 0:
             region = regions[at]
             inside = address - region.base
-            if inside + size <= region.size:
+            if inside + size <= region.size and region.live:
                 if region.stride and inside % region.stride + size > region.chunk:
                     raise AccessFault(
                         f"{size} bytes at offset {inside % region.stride} of {region.name} reach beyond its {region.chunk} bytes"
                     )
                 return region
-            if inside < region.size:
+            if inside < region.size and region.live:
                 raise AccessFault(
                     f"{size} bytes at offset {inside} of {region.name} reach beyond its {region.size} bytes"
                 )

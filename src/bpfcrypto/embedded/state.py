@@ -26,13 +26,12 @@ class RunState:
     """One run of one program.
 
     Attributes:
-        memory: the collection's address space.
+        memory: the run's address space, on top of its collection's.
         program: what runs.
         cpu: the CPU that the run pretends to be on.
         packet: the skb or xdp frame, None for syscall programs.
         call: runs the subprogram at an instruction index with up to five arguments and returns its r0 (for callbacks).
         trace: takes a line of bpf_trace_printk.
-        frame: scratch of the interpreter's innermost frame, for helpers that keep state per frame.
     """
 
     memory: Memory
