@@ -252,12 +252,14 @@ def test_a_trap_tells_all() -> None:
 
 def test_a_fault_in_a_native_is_a_trap_at_the_call() -> None:
     """A helper that is given a bad address stops the program at its call, which is named as the object names it."""
-    insns = assemble("r1 = 0\ncall kfunc#7\nexit")
-    spec = ProgramSpec("test", "xdp", ProgType.XDP, insns, refs={1: KfuncRef("bpf_dynptr_size")})
-    program = Interpreter(spec, insns, {1: lambda state, r1, *_: state.memory.load(r1, 8)})
-    with pytest.raises(RunError, match="address 0x0") as caught:
-        program.run(RunState(Memory(), spec), 0)
-    assert (caught.value.insn, caught.value.where) == (1, "call bpf_dynptr_size#7")
+    for call, text in (("kfunc#7", "bpf_dynptr_size#7"), ("helper#1", "bpf_map_lookup_elem#1")):
+        insns = assemble(f"r1 = 0\ncall {call}\nexit")
+        refs = {1: KfuncRef("bpf_dynptr_size")} if call == "kfunc#7" else {}
+        spec = ProgramSpec("test", "xdp", ProgType.XDP, insns, refs=refs)
+        program = Interpreter(spec, insns, {1: lambda state, r1, *_: state.memory.load(r1, 8)})
+        with pytest.raises(RunError, match="address 0x0") as caught:
+            program.run(RunState(Memory(), spec), 0)
+        assert (caught.value.insn, caught.value.where) == (1, f"call {text}")
 
 
 def test_a_trap_in_a_callback_is_the_callbacks() -> None:

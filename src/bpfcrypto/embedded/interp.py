@@ -16,10 +16,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from bpfcrypto.abi.helpers import HELPERS
 from bpfcrypto.embedded.interp_code import DONE, Malformed, translate
 from bpfcrypto.embedded.memory import AccessFault, Region, allocate
 from bpfcrypto.errors import RunError
 from bpfcrypto.isa.disasm import format_insn
+from bpfcrypto.isa.opcode import CALL, PseudoCall
 
 if TYPE_CHECKING:
     from bpfcrypto.embedded.state import Native, RunState
@@ -106,8 +108,12 @@ class Interpreter:
             where += f"\n  at {line.file}:{line.line}: {line.text.strip()}"
         return RunError(message, program=self.spec.name, insn=index, where=where, registers=tuple(registers[:11]))
 
-    def _name(self, index: int, _insn: Insn) -> str | None:
-        return getattr(self.spec.refs.get(index), "name", None)
+    def _name(self, index: int, insn: Insn) -> str | None:
+        ref = self.spec.refs.get(index)
+        if ref is not None:
+            return ref.name
+        is_helper = insn.code == CALL and insn.src == PseudoCall.HELPER and insn.imm in HELPERS
+        return HELPERS[insn.imm].name if is_helper else None
 
 
 class _Machine:
