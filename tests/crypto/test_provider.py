@@ -52,3 +52,15 @@ def test_wipe_and_repr() -> None:
         key.encrypt_blocks(bytes(16))
     with pytest.raises(ValueError, match="wiped"):
         key.decrypt_chain(bytes(16), bytes(16))
+
+
+def test_key_can_be_wiped() -> None:
+    """The schedules do not depend on the bytes that they were made from."""
+    raw = bytearray(range(16))
+    key = AesKey(raw)
+    raw[:] = bytes(16)
+    expected = cbc(bytes(range(16)), bytes(16), bytes(32))
+
+    assert key.encrypt_chain(bytes(16), bytes(32)) == expected
+    assert key.decrypt_blocks(key.encrypt_blocks(bytes(16))) == bytes(16)
+    assert key.encrypt_blocks(bytes(16)) == expected[:16]

@@ -25,7 +25,10 @@ from bpfcrypto.crypto.skcipher import ALGORITHMS, UNUSABLE, Algorithm
 LAYOUT = Struct("<14s2s128s256sII")
 """type, reserved, algo, key, key_len, authsize."""
 
+_WITHOUT_KEY = Struct("<14s2s128s256xII")  # the key is read where it is: a bytes object could not be wiped
+
 SIZE = LAYOUT.size
+KEY_OFFSET = 144
 MAX_KEY_SIZE = 256
 
 
@@ -68,12 +71,12 @@ class Params:
 
     Attributes:
         algorithm: the cipher.
-        key: the bytes of the key; never shown.
+        key: the bytes of the key, a copy for the caller to wipe; never shown.
         partial_blocks: see :class:`Release`.
     """
 
     algorithm: Algorithm
-    key: bytes = field(repr=False)
+    key: bytearray = field(repr=False)
     partial_blocks: bool = True
 
 
@@ -91,7 +94,7 @@ def parse(params: Bytes | None, size: int, *, release: str = DEFAULT_RELEASE) ->
     rules = RELEASES[release]
     if params is None or size != SIZE or len(params) < SIZE:
         return EINVAL
-    kind, reserved, algo, key, key_len, authsize = LAYOUT.unpack_from(params)
+    kind, reserved, algo, key_len, authsize = _WITHOUT_KEY.unpack_from(params)
     if any(reserved):
         return EINVAL
     if _text(kind) != "skcipher":
@@ -108,7 +111,8 @@ def parse(params: Bytes | None, size: int, *, release: str = DEFAULT_RELEASE) ->
     algorithm = rules.algorithms[name]
     if key_len not in algorithm.key_sizes:
         return EINVAL
-    return Params(algorithm, key[:key_len], rules.partial_blocks)
+    key = bytearray(memoryview(params)[KEY_OFFSET : KEY_OFFSET + key_len])
+    return Params(algorithm, key, rules.partial_blocks)
 
 
 def encode(algorithm: str, key: Bytes, *, kind: str = "skcipher", authsize: int = 0) -> bytearray:
@@ -123,7 +127,8 @@ def encode(algorithm: str, key: Bytes, *, kind: str = "skcipher", authsize: int 
             f"a type of {len(type_name)}, a name of {len(name)} or a key of {len(key)} bytes is longer than its field"
         )
     result = bytearray(SIZE)
-    LAYOUT.pack_into(result, 0, type_name, bytes(2), name, bytes(key), len(key), authsize)
+    _WITHOUT_KEY.pack_into(result, 0, type_name, bytes(2), name, len(key), authsize)
+    result[KEY_OFFSET : KEY_OFFSET + len(key)] = key
     return result
 
 

@@ -4,7 +4,7 @@ Making a cipher object costs thirty times more than using it, so a key keeps its
 value from one call to the next and cannot be given another; that is no obstacle, because the first block enters (or leaves) the
 chain through an XOR: the value it holds is cancelled and the wanted one put in its place.
 
-The key itself is in no Python object once the schedules exist. ``wipe`` drops them; OpenSSL clears the memory when it frees it.
+The key itself is in no object of ours: who gives it can wipe it once the schedules exist. ``wipe`` drops them; OpenSSL clears the memory when it frees it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class AesKey:
     def __init__(self, key: Bytes) -> None:
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-        aes = algorithms.AES(bytes(key))
+        aes = algorithms.AES(key)
         blocks = Cipher(aes, modes.ECB())  # noqa: S305 - the block function itself, from which modes are made
         zero = bytes(BLOCK_SIZE)
         chain = Cipher(aes, modes.CBC(zero))

@@ -106,6 +106,7 @@ class CryptoContexts:
         if isinstance(parsed, int):
             return 0, parsed
         cipher = Skcipher(parsed.algorithm, parsed.key, partial_blocks=parsed.partial_blocks)
+        parsed.key[:] = bytes(len(parsed.key))
         context = CryptoContext(cipher, ctypes.addressof(self._type))
         with self._lock:
             self._memory.map(context.region)
