@@ -30,6 +30,11 @@ import errno as _errno
 import os
 
 
+def _errno_name(value: int) -> str:
+    """The kernel's name of an errno. Python calls 95 by its other name and does not know 524; see :mod:`bpfcrypto.abi.errno`."""
+    return {95: "EOPNOTSUPP", 524: "ENOTSUPP"}.get(value) or _errno.errorcode.get(value, f"errno {value}")
+
+
 class BpfCryptoError(Exception):
     """Base of every error of this package.
 
@@ -146,8 +151,7 @@ class VerifierError(BpfCryptoError):
         self.diagnostic = diagnostic
 
     def __str__(self) -> str:
-        name = _errno.errorcode.get(self.errno, str(self.errno))
-        return f"program '{self.program}': rejected by the verifier ({name}): {self.message}"
+        return f"program '{self.program}': rejected by the verifier ({_errno_name(self.errno)}): {self.message}"
 
 
 class NotSupportedError(BpfCryptoError):
@@ -180,8 +184,9 @@ class SyscallError(BpfCryptoError, OSError):
     """
 
     def __init__(self, command: str, errno: int, *, detail: str = "", hint: str | None = None) -> None:
-        name = _errno.errorcode.get(errno, "ENOTSUPP" if errno == 524 else f"errno {errno}")
-        text = f"{command}: {name} ({os.strerror(errno) if errno != 524 else 'operation is not supported'})"
+        text = (
+            f"{command}: {_errno_name(errno)} ({os.strerror(errno) if errno != 524 else 'operation is not supported'})"
+        )
         BpfCryptoError.__init__(self, f"{text}: {detail}" if detail else text, hint=hint)
         self.command = command
         self.errno = errno

@@ -15,7 +15,8 @@ from support.markdown import ROOT, Block, agrees, blocks, commands, execute, pag
 
 BLOCKS = [block for page in pages() for block in blocks(page)]
 TRANSCRIPTS = {page: [b for b in BLOCKS if b.page == page and b.language == "console"] for page in pages()}
-PYTHON = {page: [b for b in BLOCKS if b.page == page and b.language == "python"] for page in pages()}
+PYTHON = [block for block in BLOCKS if block.language == "python"]
+SESSIONS = {page: [block for block in PYTHON if block.page == page and ">>>" in block.text] for page in pages()}
 
 
 def name_of(page: Path) -> str:
@@ -34,12 +35,12 @@ def test_transcripts_are_true(page: Path, tmp_path: Path) -> None:
             )
 
 
-@pytest.mark.parametrize("page", [page for page, found in PYTHON.items() if found], ids=name_of)
-def test_python_examples_run(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", [page for page, found in SESSIONS.items() if found], ids=name_of)
+def test_python_sessions_are_true(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The Python sessions of a page, read as one, give the results they show."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
-    text = "\n".join(block.text for block in PYTHON[page])
+    text = "\n".join(block.text for block in SESSIONS[page])
     case = doctest.DocTestParser().get_doctest(text, {}, name_of(page), str(page), 0)
     output: list[str] = []
 
@@ -51,10 +52,25 @@ def test_python_examples_run(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert result.failed == 0, "".join(output)
 
 
+@pytest.mark.parametrize(
+    "block", [b for b in PYTHON if ">>>" not in b.text], ids=lambda b: f"{name_of(b.page)}:{b.line}"
+)
+def test_python_listings_compile(block: Block) -> None:
+    """What is shown as a file is Python."""
+    compile(block.text, str(block.page), "exec")
+
+
+def test_the_guide_shows_the_example_whole() -> None:
+    """The test file in the guide is the one in examples/, which a transcript of the guide runs."""
+    listing = (ROOT / "examples/test_crypto_packets.py").read_text()
+
+    assert listing in [block.text for block in PYTHON if block.page.name == "test-without-root.md"]
+
+
 @pytest.mark.parametrize("name", bpfcrypto.__all__)
 def test_every_public_name_has_a_tested_example(name: str) -> None:
     """Each public name is used in a Python session of the reference, which the test above runs."""
-    text = "".join(block.text for block in PYTHON[ROOT / "docs/reference/python.md"])
+    text = "".join(block.text for block in SESSIONS[ROOT / "docs/reference/python.md"])
 
     assert re.search(rf"\b{name}\b", text)
 
@@ -62,7 +78,7 @@ def test_every_public_name_has_a_tested_example(name: str) -> None:
 @pytest.mark.parametrize("name", bpfcrypto.capture.__all__)
 def test_every_public_capture_name_has_a_tested_example(name: str) -> None:
     """The same for the names of bpfcrypto.capture."""
-    text = "".join(block.text for block in PYTHON[ROOT / "docs/reference/python.md"])
+    text = "".join(block.text for block in SESSIONS[ROOT / "docs/reference/python.md"])
 
     assert re.search(rf"\b{name}\b", text)
 

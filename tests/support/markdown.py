@@ -1,7 +1,7 @@
 """Reads fenced blocks out of Markdown pages, and runs the commands that they show.
 
-A ``console`` block is a transcript: a line after ``$`` is a command, the lines below it are what it prints on standard output and standard
-error. ``...`` stands for any text within a line, and alone on a line for any number of lines.
+A ``console`` block is a transcript: a line after ``$`` is a command, which goes on after a backslash and in lines after ``>``; the lines
+below it are what it prints on standard output and standard error. ``...`` stands for any text within a line, and alone on a line for any number of lines.
 """
 
 from __future__ import annotations
@@ -59,9 +59,10 @@ def commands(block: Block) -> Iterator[Command]:
     for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
         lines = part.splitlines()
         taken = 1
-        while lines[taken - 1].endswith("\\"):
+        while lines[taken - 1].endswith("\\") or (taken < len(lines) and lines[taken].startswith(">")):
             taken += 1
-        yield Command(block, "\n".join(lines[:taken]), "\n".join(lines[taken:]))
+        text = "\n".join(re.sub(r"^> ?", "", line) for line in lines[:taken])
+        yield Command(block, text, "\n".join(lines[taken:]))
 
 
 def execute(command: str, folder: Path) -> str:
@@ -90,7 +91,7 @@ def execute(command: str, folder: Path) -> str:
 def agrees(shown: str, printed: str) -> bool:
     """Whether what a page shows stands for what was printed."""
     pattern = "".join(
-        r"(?:.*\n)*?" if line == "..." else ".*?".join(map(re.escape, line.split("..."))) + r"\n"
+        r"(?:.*\n)*?" if line.strip() == "..." else ".*?".join(map(re.escape, line.split("..."))) + r"\n"
         for line in shown.strip().splitlines()
     )
-    return re.fullmatch(pattern, printed.strip() + "\n") is not None
+    return re.fullmatch(pattern, "".join(f"{line}\n" for line in printed.strip().splitlines())) is not None

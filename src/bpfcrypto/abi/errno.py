@@ -11,9 +11,13 @@ import os
 ENOTSUPP = 524  # include/linux/errno.h: leaks to user space from map operations
 
 
+# Python has one name for each number, and not always the kernel's.
+_NAMES = errno.errorcode | {95: "EOPNOTSUPP", ENOTSUPP: "ENOTSUPP"}
+
+
 def name(value: int) -> str:
-    """The symbolic name of a positive errno: ``EINVAL``, ``ENOTSUPP``, or the number as text."""
-    return "ENOTSUPP" if value == ENOTSUPP else errno.errorcode.get(value, str(value))
+    """The kernel's name of a positive errno: ``EINVAL``, ``ENOTSUPP``, or the number as text."""
+    return _NAMES.get(value, str(value))
 
 
 def text(value: int) -> str:

@@ -18,15 +18,21 @@ CHUNK = 1 << 20
 class ByteSource:
     """Reads a stream front to back.
 
+    Args:
+        stream: where from.
+        name: the file's name, for messages.
+        owned: whether closing closes the stream; standard input stays open.
+
     Attributes:
         name: the file's name, for messages.
         offset: absolute offset of the next byte.
     """
 
-    def __init__(self, stream: BinaryIO, name: str) -> None:
+    def __init__(self, stream: BinaryIO, name: str, *, owned: bool = True) -> None:
         self.name = name
         self.offset = 0
         self._stream = stream
+        self._owned = owned
         self._buffer = b""
         self._at = 0
 
@@ -69,22 +75,28 @@ class ByteSource:
         return CaptureError(message, source=self.name, offset=self.offset if offset is None else offset, hint=hint)
 
     def close(self) -> None:
-        if self._stream is not sys.stdin.buffer:
+        if self._owned:
             self._stream.close()
 
 
 class ByteSink:
     """Writes a stream, buffered.
 
+    Args:
+        stream: where to.
+        name: the file's name, for messages.
+        owned: whether closing closes the stream; standard output is only flushed.
+
     Attributes:
         name: the file's name, for messages.
         offset: bytes written so far.
     """
 
-    def __init__(self, stream: BinaryIO, name: str) -> None:
+    def __init__(self, stream: BinaryIO, name: str, *, owned: bool = True) -> None:
         self.name = name
         self.offset = 0
         self._stream = stream
+        self._owned = owned
 
     def write(self, data: bytes) -> None:
         try:
@@ -97,7 +109,7 @@ class ByteSink:
 
     def patch(self, offset: int, data: bytes) -> None:
         """Overwrite earlier bytes. Pipes and standard output cannot go back: there the bytes stay as they were written."""
-        if self._stream is sys.stdout.buffer or not self._stream.seekable():
+        if not self._owned or not self._stream.seekable():
             return
         try:
             self._stream.seek(offset)
@@ -108,10 +120,10 @@ class ByteSink:
 
     def close(self) -> None:
         try:
-            if self._stream is sys.stdout.buffer:
-                self._stream.flush()
-            else:
+            if self._owned:
                 self._stream.close()
+            else:
+                self._stream.flush()
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -128,7 +140,7 @@ def open_source(path: str) -> ByteSource:
         CaptureError: it cannot be opened.
     """
     if path == "-":
-        return ByteSource(sys.stdin.buffer, "<stdin>")
+        return ByteSource(sys.stdin.buffer, "<stdin>", owned=False)
     try:
         return ByteSource(open(path, "rb", buffering=0), path)
     except OSError as error:
@@ -142,7 +154,7 @@ def create_sink(path: str) -> ByteSink:
         CaptureError: it cannot be created.
     """
     if path == "-":
-        return ByteSink(sys.stdout.buffer, "<stdout>")
+        return ByteSink(sys.stdout.buffer, "<stdout>", owned=False)
     try:
         return ByteSink(open(path, "wb", buffering=CHUNK), path)
     except OSError as error:

@@ -36,6 +36,7 @@ def disasm(file: Path, program: str | None) -> None:
 def listing(program: ProgramSpec) -> Iterator[str]:
     """The lines of one program: a head, and the body of each function."""
     from bpfcrypto.isa.disasm import disassemble
+    from bpfcrypto.isa.opcode import CALL, PseudoCall
 
     yield f"{program.name}: section '{program.section}', {program.type.name}, {len(program.insns)} instructions"
     functions = {function.index: function.name for function in program.funcs}
@@ -46,7 +47,9 @@ def listing(program: ProgramSpec) -> Iterator[str]:
             yield f"{functions[slot]}():"
         if slot in lines and lines[slot].text:
             yield f"; {lines[slot].text.strip()} @ {lines[slot].file}:{lines[slot].line}"
-        yield text
+        called = program.insns[slot]
+        target = functions.get(slot + 1 + called.imm) if called.code == CALL and called.src == PseudoCall.BPF else None
+        yield f"{text} ; {target}()" if target else text
     yield ""
 
 
@@ -55,7 +58,6 @@ class Names:
 
     def __init__(self, program: ProgramSpec) -> None:
         self._program = program
-        self._functions = {function.index: function.name for function in program.funcs}
 
     def __call__(self, slot: int, insn: Insn) -> str | None:
         from bpfcrypto.abi.helpers import HELPERS
@@ -69,8 +71,6 @@ class Names:
                 return f"map[{name}][0]+{offset}"
             case KfuncRef(name):
                 return name
-        if insn.code != CALL:
+        if insn.code != CALL or insn.src != PseudoCall.HELPER:
             return None
-        if insn.src == PseudoCall.BPF:
-            return self._functions.get(slot + 1 + insn.imm)
         return HELPERS[insn.imm].name if insn.imm in HELPERS else None

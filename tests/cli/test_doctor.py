@@ -1,0 +1,94 @@
+"""``bpfcrypto doctor``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bpfcrypto import open_engine
+from bpfcrypto.cli import doctor as command
+from bpfcrypto.cli.ciphers import CANDIDATES, probe
+from bpfcrypto.cli.main import main
+from bpfcrypto.errors import NotSupportedError, PrivilegeError
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """The report covers both engines, the compiler and the packages, and the embedded engine always works."""
+    assert main(["doctor", "--json"]) == 0
+
+    report = json.loads(capsys.readouterr().out)
+    embedded = report["engines"]["embedded"]
+    assert list(report) == ["version", "python", "platform", "packages", "compiler", "kernel", "engines"]
+    assert embedded["ciphers"] == {"ecb(aes)": "ok", "cbc(aes)": "ok", "ctr(aes)": "EINVAL (Invalid argument)"}
+    assert all(embedded["crypto_kfuncs"].values())
+
+
+def test_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    """The table has a line for each thing, and ends with where programs can run."""
+    assert main(["doctor"]) == 0
+
+    out = capsys.readouterr().out
+    assert "embedded engine" in out
+    assert "programs with crypto kfuncs run on: embedded" in out
+
+
+@pytest.mark.kernel
+def test_the_kernel_engine_works() -> None:
+    """With bpf(2) at hand the kernel engine has the kfuncs and makes contexts."""
+    engine = command.examine()["engines"]["kernel"]
+
+    assert engine["ciphers"]["cbc(aes)"] == "ok"
+    assert all(engine["crypto_kfuncs"].values())
+
+
+@pytest.mark.parametrize("name", ["embedded", pytest.param("kernel", marks=pytest.mark.kernel)])
+def test_the_cipher_probe_leaves_nothing(name: str) -> None:
+    """The probe answers for each candidate, however often it is asked."""
+    with open_engine(name) as engine:
+        first, second = probe(engine), probe(engine)
+
+    assert first == second
+    assert tuple(first) == CANDIDATES
+    assert first["ecb(aes)"] == 0
+
+
+@pytest.mark.parametrize(
+    "error", [NotSupportedError("the kernel engine", hint="use Linux"), PrivilegeError("denied", hint="be root")]
+)
+def test_an_engine_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    """What an engine lacks is part of the report and no failure of the command."""
+
+    def refuse(name: str) -> None:
+        raise error
+
+    monkeypatch.setattr("bpfcrypto.runtime.open_engine", refuse)
+
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert f"{error}; {error.hint}" in out  # type: ignore[attr-defined]
+    assert "programs with crypto kfuncs run on: nothing here" in out
+
+
+def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a compiler the report says how to get one."""
+
+    def refuse() -> None:
+        raise NotSupportedError("compiling BPF C", hint="install one")
+
+    monkeypatch.setattr("bpfcrypto.cc.find_compiler", refuse)
+
+    assert command.examine()["compiler"] == {
+        "name": None,
+        "error": "compiling BPF C is not supported here",
+        "hint": "install one",
+    }
+
+
+def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that is not installed has no version."""
+    monkeypatch.setattr(command, "PACKAGES", ("no-such-package",))
+
+    assert command.examine()["packages"] == {"no-such-package": None}
