@@ -78,15 +78,22 @@ def measure(path: Path, rounds: int) -> dict[str, float]:
         return {name: statistics.median(values[1:]) for name, values in samples.items()}
 
 
+def why_not() -> str | None:
+    """Why nothing can be measured here; None where it can."""
+    if reason := unavailable():
+        return reason
+    if not shutil.which("bpftool"):
+        return "there is no bpftool"
+    return None if os.geteuid() == 0 else "mounting a BPF file system needs root"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("object", nargs="?", type=Path, default=DEFAULT)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    reason = unavailable() or (None if shutil.which("bpftool") else "there is no bpftool")
-    reason = reason or (None if os.geteuid() == 0 else "mounting a BPF file system needs root")
-    if reason:
+    if reason := why_not():
         print(f"load time: not measured here: {reason}", file=sys.stderr)
         return 3
     medians = measure(arguments.object, arguments.rounds)

@@ -19,7 +19,9 @@ CAP = 600
 MEDIAN = 200
 
 # Folders that only exist on the machine of whoever wrote them down.
-MACHINE_PATHS = re.compile(rb"/(?:home|Users)/[a-z]|/root/|(?<![\w.])/work/(?:main|shared)|[A-Z]:\\Users", re.ASCII)
+MACHINE_PATHS = re.compile(
+    rb"/(?:home|Users)/[a-z]|/root/[a-z.]|(?<![\w.])/work/(?:main|shared)|[A-Z]:\\Users", re.ASCII
+)
 
 
 @cache

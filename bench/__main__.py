@@ -1,0 +1,76 @@
+"""All benchmarks in one table: ``make bench``.
+
+What cannot be measured here is in the table too, with the reason.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from bench import interp, load_time
+
+from bpfcrypto import open_engine
+from bpfcrypto.cli.render import print_table
+
+NS_PER_INSN_GOAL = 500
+ROUNDS = 9
+
+Row = tuple[str, str, str, str]
+
+
+def interpreter() -> Iterator[Row]:
+    """Nanoseconds per checked instruction, by kind of loop."""
+    for name, body in interp.LOOPS.items():
+        value = interp.measure(body)
+        yield f"interpreter: {name}", f"{value:.0f} ns/insn", f"<= {NS_PER_INSN_GOAL}", met(value <= NS_PER_INSN_GOAL)
+
+
+def embedded_load() -> Iterator[Row]:
+    """How long the example takes to get onto the embedded engine, a fresh engine each time."""
+
+    def load() -> None:
+        with open_engine("embedded") as engine:
+            engine.load(load_time.DEFAULT).close()
+
+    value = statistics.median(load_time.milliseconds(load) for _ in range(ROUNDS))
+    yield "load, embedded engine", f"{value:.1f} ms", "", ""
+
+
+def kernel_load() -> Iterator[Row]:
+    """The same for the kernel engine, beside bpftool in the same run."""
+    reason = load_time.why_not()
+    if reason is not None:
+        yield "load, kernel engine", "not measured", "", reason
+        return
+    medians = load_time.measure(load_time.DEFAULT, ROUNDS)
+    for name, value in medians.items():
+        yield f"load, {name}", f"{value:.1f} ms", "", ""
+    ratio = medians["bpfcrypto"] / medians["bpftool"]
+    yield "load, kernel engine / bpftool", f"{ratio:.2f}", f"<= {load_time.GOAL:g}", met(ratio <= load_time.GOAL)
+
+
+def start_up() -> Iterator[Row]:
+    """``bpfcrypto --help`` as a command."""
+    command = [sys.executable, "-m", "bpfcrypto.cli", "--help"]
+
+    def start() -> None:
+        subprocess.run(command, check=True, capture_output=True)
+
+    value = statistics.median(load_time.milliseconds(start) for _ in range(ROUNDS))
+    yield "bpfcrypto --help", f"{value:.0f} ms", "<= 80", met(value <= 80)
+
+
+def met(good: bool) -> str:
+    return "met" if good else "NOT met"
+
+
+def main() -> None:
+    rows = [row for part in (interpreter, embedded_load, kernel_load, start_up) for row in part()]
+    print_table(("measurement", "value", "goal", ""), rows, right=("value", "goal"))
+
+
+if __name__ == "__main__":
+    main()
