@@ -13,11 +13,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
-    from bpfcrypto.views import TypedMap, Variable
-
     from bpfcrypto.abi.maps import UpdateFlag
     from bpfcrypto.abi.progs import ProgType
     from bpfcrypto.spec import CollectionSpec, MapSpec, ProgramSpec
+    from bpfcrypto.views import TypedMap, Variable
 
 Source = str | PathLike[str] | bytes
 """An object to load: a path, or the bytes of an ELF file."""

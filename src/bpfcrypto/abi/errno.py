@@ -12,7 +12,7 @@ ENOTSUPP = 524  # include/linux/errno.h: leaks to user space from map operations
 
 
 # Python has one name for each number, and not always the kernel's.
-_NAMES = errno.errorcode | {95: "EOPNOTSUPP", ENOTSUPP: "ENOTSUPP"}
+_NAMES = {**errno.errorcode, 95: "EOPNOTSUPP", ENOTSUPP: "ENOTSUPP"}
 
 
 def name(value: int) -> str:

@@ -14,7 +14,6 @@ from bpfcrypto.embedded.memory import MASK64, Memory
 
 if TYPE_CHECKING:
     from bpfcrypto.embedded.packet import Packet
-
     from bpfcrypto.spec import ProgramSpec
 
 Native = Callable[["RunState", int, int, int, int, int], int]
