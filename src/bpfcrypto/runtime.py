@@ -14,8 +14,6 @@ from bpfcrypto.errors import NotSupportedError
 if TYPE_CHECKING:
     from bpfcrypto.engine import Engine
 
-_NEEDED = frozenset({"SYSCALL", "SCHED_CLS", "XDP"})
-
 
 def open_engine(name: str = "embedded", *, trace: Callable[[str], None] | None = None) -> Engine:
     """Open an engine.
@@ -56,10 +54,7 @@ def _embedded(trace: Callable[[str], None] | None, reason: str | None) -> Engine
 
 
 def _why_not_kernel() -> str | None:
-    """What the kernel engine lacks to load packet programs here; None where it lacks nothing."""
-    able = _kernel().capabilities
-    missing = sorted(_NEEDED - able.prog_types)
-    if not missing:
-        return None
-    reasons = "; ".join(dict.fromkeys((able.why_not or {}).values()))
-    return f"it cannot load {', '.join(missing)} programs here" + (f": {reasons}" if reasons else "")
+    """Why the kernel engine cannot load programs here, in words; None where it can."""
+    from bpfcrypto.kernel.probe import unavailable
+
+    return unavailable()

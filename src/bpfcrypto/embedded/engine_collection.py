@@ -44,6 +44,7 @@ class EmbeddedCollection:
         self._contexts = contexts
         self._maps = MappingProxyType(dict(maps))
         self._programs = MappingProxyType(dict(programs))
+        self._leaked = 0
 
     def __repr__(self) -> str:
         return f"<EmbeddedCollection of {self._spec.source}: {len(self._programs)} programs, {len(self._maps)} maps>"
@@ -80,11 +81,11 @@ class EmbeddedCollection:
         return self._contexts.live
 
     def leaks(self) -> int:
-        """Number of crypto contexts that nothing can release any more, once the collection is closed.
+        """Number of crypto contexts that nothing could release any more when the collection was closed; 0 before.
 
         The verifier lets no program lose a reference; a program that was not verified can.
         """
-        return self._leaked if self._surface.closed else 0
+        return self._leaked
 
     def close(self) -> None:
         """Wait for running programs, then drop programs, maps and contexts; does nothing the second time."""

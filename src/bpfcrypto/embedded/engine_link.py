@@ -19,6 +19,7 @@ from bpfcrypto.embedded.map_array import ArrayMap
 from bpfcrypto.embedded.memory import AccessFault
 from bpfcrypto.errors import NotSupportedError, RelocationError
 from bpfcrypto.isa.opcode import CALL, PseudoCall
+from bpfcrypto.loader.core import POISON, apply_core
 from bpfcrypto.spec import KfuncRef, MapRef, MapValueRef
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class Linker:
             if insn.code == CALL and isinstance(ref, KfuncRef):
                 insns[slot] = replace(insn, src=PseudoCall.KFUNC)
                 natives[slot] = self._kfunc(program, ref)
+            elif insn == POISON:
+                natives[slot] = _unreachable("this code needs a kernel type, field or value that does not exist here")
             elif insn.code == CALL and insn.src == PseudoCall.HELPER:
                 natives[slot] = self._helper(program, insn.imm)
             elif ref is not None:
@@ -84,8 +87,6 @@ class Linker:
     def _relocated(self, program: ProgramSpec) -> tuple[Insn, ...]:
         if not program.core or self.spec.btf is None:
             return program.insns
-        from bpfcrypto.loader.core import apply_core
-
         return apply_core(program, self.spec.btf, kernel_types())
 
     def _address(self, ref: MapRef | MapValueRef | KfuncRef) -> int:
@@ -119,7 +120,7 @@ class Linker:
         native = self.kfuncs.get(ref.name)
         if native is None:
             if ref.weak:
-                return _absent(ref.name)
+                return _unreachable(f"weak kfunc '{ref.name}' was called, though its address is 0")
             raise _missing("kfunc", ref.name)
         self._check("kfunc", KFUNCS[ref.name], program, gpl_only=True)
         return native
@@ -166,8 +167,10 @@ def _missing(kind: str, name: str) -> NotSupportedError:
     )
 
 
-def _absent(name: str) -> Native:
+def _unreachable(message: str) -> Native:
+    """What stands for a call that the program's own checks keep it from."""
+
     def native(_run: RunState, *_: int) -> int:
-        raise AccessFault(f"weak kfunc '{name}' was called, though its address is 0")
+        raise AccessFault(message)
 
     return native
