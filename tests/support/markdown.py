@@ -89,9 +89,13 @@ def execute(command: str, folder: Path) -> str:
 
 
 def agrees(shown: str, printed: str) -> bool:
-    """Whether what a page shows stands for what was printed."""
+    """Whether what a page shows stands for what was printed. Runs of spaces are alike: columns are as wide as their widest time."""
     pattern = "".join(
-        r"(?:.*\n)*?" if line.strip() == "..." else ".*?".join(map(re.escape, line.split("..."))) + r"\n"
-        for line in shown.strip().splitlines()
+        r"(?:.*\n)*?" if line == "..." else ".*?".join(map(re.escape, line.split("..."))) + r"\n"
+        for line in _lines(shown)
     )
-    return re.fullmatch(pattern, "".join(f"{line}\n" for line in printed.strip().splitlines())) is not None
+    return re.fullmatch(pattern, "".join(f"{line}\n" for line in _lines(printed))) is not None
+
+
+def _lines(text: str) -> list[str]:
+    return [re.sub(r"\s+", " ", line).strip() for line in text.strip().splitlines()]
