@@ -52,15 +52,15 @@ class Layout:
         self.struct = struct.Struct("@" + "".join(code for _, code in pairs))
         self.size: int = self.struct.size
         self._defaults = {name: b"" if code.endswith("s") else 0 for name, code in pairs}
-        self._codes: dict[str, str] = {field[0]: field[1] for field in pairs}
+        self.codes: dict[str, str] = {field[0]: field[1] for field in pairs}
         self._array = ctypes.c_char * self.size
 
     def offsets(self) -> dict[str, int]:
         """Byte offset of each field."""
         result = {}
         for position, name in enumerate(self.names):
-            before = "".join(self._codes[earlier] for earlier in self.names[:position])
-            code = self._codes[name]
+            before = "".join(self.codes[earlier] for earlier in self.names[:position])
+            code = self.codes[name]
             result[name] = struct.calcsize("@" + before + code) - struct.calcsize("@" + code)
         return result
 

@@ -6,9 +6,12 @@ The kernel sets close-on-exec on every descriptor that bpf(2) returns, so none i
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from types import TracebackType
 from typing import Self
+
+from bpfcrypto.errors import SyscallError
 
 
 class Fd:
@@ -27,9 +30,9 @@ class Fd:
         return f"Fd({self._number})" if self._number >= 0 else "Fd(closed)"
 
     def fileno(self) -> int:
-        """The number; ValueError once it is closed."""
+        """The number; SyscallError (EBADF) once it is closed."""
         if self._number < 0:
-            raise ValueError("file descriptor is closed")
+            raise SyscallError("bpf", errno.EBADF, detail="used after it was closed")
         return self._number
 
     @property

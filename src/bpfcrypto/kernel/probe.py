@@ -183,7 +183,7 @@ def capabilities() -> Capabilities:
     reason = unavailable()
     if reason is not None:
         return Capabilities(why_not={"kernel": reason})
-    why_not = {"attach": ATTACHING}
+    why_not = {"attaching": ATTACHING}
     try:
         kernel_btf()
     except NotSupportedError as error:
