@@ -45,7 +45,7 @@ def _declare(btf: Btf, type_id: int, inner: str, qualifiers: bool, depth: int) -
             wrapped = f"({star})" if isinstance(target, Array | FuncProto) else star
             return _declare(btf, record.type_id, wrapped, qualifiers, depth + 1)
         case Ref(kind=Kind.TYPEDEF):
-            return f"{record.name} {inner}"
+            return _joined(record.name, inner)
         case Ref():
             return _qualified(btf, record, inner, qualifiers, depth)
         case Array():
@@ -56,8 +56,12 @@ def _declare(btf: Btf, type_id: int, inner: str, qualifiers: bool, depth: int) -
         case Var():
             return _declare(btf, record.type_id, inner or record.name, qualifiers, depth + 1)
         case _:
-            joined = inner if inner.startswith("[") else f" {inner}"
-            return f"{_plain(record)}{joined}"
+            return _joined(_plain(record), inner)
+
+
+def _joined(word: str, inner: str) -> str:
+    """A type's word and what is declared; the brackets of a nameless array stand close."""
+    return word + inner if inner.startswith("[") else f"{word} {inner}"
 
 
 def _qualified(btf: Btf, record: Ref, inner: str, qualifiers: bool, depth: int) -> str:
