@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bpfcrypto.kernel.log import POISON_CALL, parse, poisoned_call
 
@@ -92,6 +94,15 @@ def test_odd_logs(log: str) -> None:
 
     assert parsed.insns_processed == 0
     assert parsed.message == log.strip()
+
+
+@given(st.text(alphabet="processed 12insVrfctoa:\\nR!(-") | st.text())
+def test_any_text(log: str) -> None:
+    """Whatever the log holds, there is an answer, and its message is a line of the log."""
+    parsed = parse(log)
+
+    assert parsed.message in log or parsed.report is not None
+    assert parsed.insns_processed >= 0
 
 
 def test_poisoned_calls() -> None:

@@ -17,10 +17,8 @@ from bpfcrypto.spec import MapSpec
 pytestmark = pytest.mark.kernel
 
 
-def make(
-    kind: MapType, *, key_size: int = 4, value_size: int = 8, max_entries: int = 4, flags: MapFlag = MapFlag(0)
-) -> KernelMap:
-    spec = MapSpec("m", kind, key_size, value_size, max_entries, flags=flags)
+def make(kind: MapType, *, key_size: int = 4, value_size: int = 8, max_entries: int = 4, flags: int = 0) -> KernelMap:
+    spec = MapSpec("m", kind, key_size, value_size, max_entries, flags=MapFlag(flags))
     return create_maps({"m": spec}, None, None, pin_directory=None)["m"]
 
 

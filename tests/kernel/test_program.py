@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import struct
 import threading
 
@@ -110,6 +111,22 @@ def test_threads_do_not_share_buffers(ready: KernelCollection) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_signal_during_a_long_run(ready: KernelCollection) -> None:
+    """A signal ends a run with EINTR, and its handler runs."""
+    seen: list[int] = []
+    old = signal.signal(signal.SIGALRM, lambda number, _: seen.append(number))
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(SyscallError) as caught:
+            ready.programs["encrypt"].run(PACKET, repeat=50_000_000)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+
+    assert caught.value.errno == errno.EINTR
+    assert seen == [signal.SIGALRM]
 
 
 def test_information(ready: KernelCollection) -> None:

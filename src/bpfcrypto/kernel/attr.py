@@ -53,6 +53,7 @@ class Layout:
         self.size: int = self.struct.size
         self._defaults = {name: b"" if code.endswith("s") else 0 for name, code in pairs}
         self.codes: dict[str, str] = {field[0]: field[1] for field in pairs}
+        self._integers = [(name, i) for i, name in enumerate(self.names) if not self.codes[name].endswith("s")]
         self._array = ctypes.c_char * self.size
 
     def offsets(self) -> dict[str, int]:
@@ -72,16 +73,17 @@ class Layout:
         """The structure in memory that the kernel can write."""
         return self._array.from_buffer_copy(self.pack(values))
 
-    def unpack(self, data: bytes | bytearray) -> dict[str, int]:
+    def unpack(self, data: bytes) -> dict[str, int]:
         """All integer fields of ``data``, which may be longer or (from an older kernel) shorter than the structure."""
-        whole = bytes(data[: self.size]).ljust(self.size, b"\0")
-        values = zip(self.names, self.struct.unpack(whole), strict=True)
-        return {name: value for name, value in values if not isinstance(value, bytes)}
+        values = self.struct.unpack(self._whole(data))
+        return {name: values[position] for name, position in self._integers}
 
-    def unpack_bytes(self, data: bytes | bytearray, name: str) -> bytes:
+    def _whole(self, data: bytes) -> bytes:
+        return data if len(data) == self.size else data[: self.size].ljust(self.size, b"\0")
+
+    def unpack_bytes(self, data: bytes, name: str) -> bytes:
         """One byte-array field of ``data``."""
-        whole = bytes(data[: self.size]).ljust(self.size, b"\0")
-        value = self.struct.unpack(whole)[self.names.index(name)]
+        value = self.struct.unpack(self._whole(data))[self.names.index(name)]
         assert isinstance(value, bytes)
         return value
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ _LOAD_ATTEMPTS = 5  # EAGAIN: a signal reached the verifier
 
 def address_of(data: bytes) -> int:
     """The address of the bytes of an immutable object, which the caller keeps alive during the call; 0 for b""."""
-    return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0 if data else 0
+    return int.from_bytes(ctypes.c_char_p(data), sys.byteorder) if data else 0
 
 
 def _call(command: Command, layout: Layout, detail: str = "", **values: int | bytes) -> int:
