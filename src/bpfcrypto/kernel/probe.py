@@ -188,7 +188,7 @@ def capabilities() -> Capabilities:
         kernel_btf()
     except NotSupportedError as error:
         why_not["kfuncs"] = f"{error}; {error.hint}"
-    kfuncs = frozenset(name for name in KFUNCS if has_kfunc(name))
+    kfuncs = frozenset(name for name in sorted(KFUNCS) if has_kfunc(name))  # the order of the kernel's table
     crypto = sorted(name for name in KFUNCS if name.startswith("bpf_crypto_") and name not in kfuncs)
     if crypto and "kfuncs" not in why_not:
         why_not["crypto"] = (
