@@ -1,8 +1,14 @@
-"""Every program of the corpus and of the examples does the same on both engines, with edge values and random ones as inputs."""
+"""Every program of the corpus and of the examples does the same on both engines, with edge values and random ones as inputs.
+
+Programs that expect to be refused are for the verifiers: the kernel's must refuse them with the expected words. The interpreter may
+be given them all the same, and must come to no harm.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import random
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +16,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bpfcrypto.abi.progs import ProgType
+from bpfcrypto.errors import NotSupportedError, ObjectError, RunError
 from bpfcrypto.loader.load import load_spec
+from support.annotations import expectation
 from support.packets import sample
-from support.parity import Step, play
+from support.parity import Step, play, run
 
 if TYPE_CHECKING:
     from bpfcrypto.embedded.engine import EmbeddedEngine
@@ -74,10 +82,14 @@ def spec_of(path: Path) -> CollectionSpec:
     return load_spec(path.read_bytes(), path.name)
 
 
-def programs() -> list[object]:
-    """One case per program of each object."""
-    found = [(path, program) for path in OBJECTS for program in spec_of(path).programs]
-    return [pytest.param(path, program, id=f"{path.name.removesuffix('.bpf.o')}-{program}") for path, program in found]
+def programs(*, accepted: bool) -> list[object]:
+    """One case per program that expects that verdict."""
+    return [
+        pytest.param(path, name, id=f"{path.name.removesuffix('.bpf.o')}-{name}")
+        for path in OBJECTS
+        for name, program in spec_of(path).programs.items()
+        if expectation(program).accepted == accepted
+    ]
 
 
 def choose(pool: object, draw: random.Random) -> object:
@@ -103,7 +115,7 @@ def scene(path: Path, program: str) -> list[Step]:
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize(("path", "program"), programs())
+@pytest.mark.parametrize(("path", "program"), programs(accepted=True))
 def test_program_does_the_same_on_both_engines(
     embedded_engine: EmbeddedEngine, kernel_engine: KernelEngine, path: Path, program: str
 ) -> None:
@@ -112,3 +124,43 @@ def test_program_does_the_same_on_both_engines(
     here, there = play(embedded_engine, path, steps), play(kernel_engine, path, steps)
 
     assert here.differences(there) == []
+
+
+@pytest.mark.parametrize(("path", "program"), programs(accepted=True))
+def test_program_returns_what_it_says(embedded_engine: EmbeddedEngine, path: Path, program: str) -> None:
+    """On the first input the embedded engine gives the annotated value, and no program loses a context."""
+    expected = expectation(spec_of(path).programs[program]).retval
+    step = replace(scene(path, program)[0], variables={})
+    with embedded_engine.load(path, programs=[program]) as collection:
+        outcome = run(collection, step)
+    assert collection.leaks() == 0
+    if expected is not None:
+        assert isinstance(outcome[0], int)
+        assert outcome[0] == expected & 0xFFFFFFFF
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(("path", "program"), programs(accepted=False))
+def test_kernel_refuses_what_expects_to_be_refused(kernel_engine: KernelEngine, path: Path, program: str) -> None:
+    """The kernel's log holds the annotated words, in order."""
+    [verdict] = kernel_engine.check(path, programs=[program])
+    rest = verdict.log
+    for message in expectation(spec_of(path).programs[program]).messages:
+        before, found, rest = rest.partition(message)
+        assert found, f"{message!r} is not in {before!r}"
+
+    assert not verdict.accepted
+
+
+@pytest.mark.parametrize(("path", "program"), programs(accepted=False))
+def test_refused_programs_do_no_harm(embedded_engine: EmbeddedEngine, path: Path, program: str) -> None:
+    """What a verifier would refuse either is not loaded, or runs to a value or a RunError."""
+    try:
+        collection = embedded_engine.load(path, programs=[program])
+    except (NotSupportedError, ObjectError):
+        return
+    with collection:
+        for step in scene(path, program):
+            with contextlib.suppress(RunError):
+                run(collection, step)
+    assert collection.live_contexts == 0

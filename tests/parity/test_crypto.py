@@ -337,7 +337,7 @@ def test_overlap_model(calls: tuple[Collection, Collection]) -> None:
     draw = random.Random(24)
     differing = []
     for _ in range(2000):
-        length = draw.randint(1, 129)
+        length = draw.choice((draw.randint(1, 129), 16 * draw.randint(1, 8)))
         slot = draw.randrange(2)
         src = (BUFFER, draw.randrange(0, 160), length)
         dst = draw.choice([src, (BUFFER, draw.randrange(0, 160), length + draw.choice((0, 0, 1, 16)))])

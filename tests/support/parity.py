@@ -57,7 +57,7 @@ def play(engine: Engine, source: Source, steps: Sequence[Step]) -> Record:
         return Record(runs, variables(collection), {name: contents(m) for name, m in collection.maps.items()})
 
 
-def run(collection: Collection, step: Step) -> object:
+def run(collection: Collection, step: Step) -> tuple[object, ...]:
     """One step's outcome: (retval, packet, ctx), or the name and errno of the refusal."""
     for name, value in step.variables.items():
         collection.variables[name].value = value
