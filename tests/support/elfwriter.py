@@ -54,7 +54,8 @@ class ElfWriter:
         Returns:
             Its index.
         """
-        self.sections.append(_Section(name, data, kind, flags, len(data) if size is None else size))
+        entry = {REL: 16, RELA: 24}.get(kind, 0)
+        self.sections.append(_Section(name, data, kind, flags, len(data) if size is None else size, entry=entry))
         return len(self.sections)
 
     def code(self, name: str, insns: tuple[Insn, ...] | list[Insn]) -> int:
