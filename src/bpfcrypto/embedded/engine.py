@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from bpfcrypto.abi.helpers import HELPERS as HELPER_TABLE
@@ -25,7 +24,7 @@ from bpfcrypto.embedded.rcu import Rcu
 from bpfcrypto.embedded.testrun import LOOPBACK
 from bpfcrypto.engine import Capabilities
 from bpfcrypto.errors import NotSupportedError, ObjectError, RunError
-from bpfcrypto.loader.load import load_spec
+from bpfcrypto.source import choose_programs, read_source
 from bpfcrypto.spec import CollectionSpec
 
 if TYPE_CHECKING:
@@ -103,8 +102,8 @@ class EmbeddedEngine:
             NotSupportedError: it needs a map type, helper or kfunc that this engine does not have.
             SyscallError: the kernel would refuse a map (BPF_MAP_CREATE).
         """
-        spec = _read(source)
-        chosen = _choose(spec, programs)
+        spec = read_source(source)
+        chosen = choose_programs(spec, programs)
         memory, rcu = Memory(), Rcu()
         contexts = CryptoContexts(memory, rcu)
         surface = Surface(memory, rcu, CpuPool(self._cpus), self._interfaces, self._trace)
@@ -143,26 +142,3 @@ class EmbeddedEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _read(source: Source | CollectionSpec) -> CollectionSpec:
-    if isinstance(source, CollectionSpec):
-        return source
-    if isinstance(source, bytes):
-        return load_spec(source)
-    try:
-        data = Path(source).read_bytes()
-    except OSError as error:
-        raise ObjectError(f"cannot be read: {error.strerror}", source=os.fspath(source)) from error
-    return load_spec(data, os.fspath(source))
-
-
-def _choose(spec: CollectionSpec, names: Iterable[str] | None) -> tuple[ProgramSpec, ...]:
-    """The programs of those names in file order; for None, those that are marked for loading."""
-    if names is None:
-        return tuple(program for program in spec.programs.values() if program.autoload)
-    wanted = set(names)
-    for name in wanted - set(spec.programs):
-        listing = ", ".join(spec.programs) or "none"
-        raise ObjectError(f"there is no program '{name}'", source=spec.source, hint=f"its programs: {listing}")
-    return tuple(program for name, program in spec.programs.items() if name in wanted)

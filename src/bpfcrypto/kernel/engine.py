@@ -13,14 +13,14 @@ from bpfcrypto.abi.maps import MapFlag, MapType
 from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.btf.reader import read_btf
 from bpfcrypto.engine import Capabilities, Source, Verdict
-from bpfcrypto.errors import BpfCryptoError, ObjectError
+from bpfcrypto.errors import BpfCryptoError
 from bpfcrypto.kernel import pin
 from bpfcrypto.kernel.collection import KernelCollection
 from bpfcrypto.kernel.info import btf_data, map_info, program_info
 from bpfcrypto.kernel.loading import Loading
 from bpfcrypto.kernel.maps import KernelMap
 from bpfcrypto.kernel.program import KernelProgram
-from bpfcrypto.loader.load import load_spec
+from bpfcrypto.source import choose_programs, read_source
 from bpfcrypto.spec import CollectionSpec, MapSpec, ProgramSpec
 
 PathLike = str | os.PathLike[str]
@@ -66,7 +66,7 @@ class KernelEngine:
             SyscallError: the kernel refuses a map, the types or a program for another reason.
         """
         spec = read_source(source)
-        chosen = choose(spec, programs)
+        chosen = choose_programs(spec, programs)
         with Loading(spec, chosen, pin_directory=self._pin_directory) as loading:
             for program in chosen:
                 loading.load(program, log=self._log)
@@ -85,7 +85,7 @@ class KernelEngine:
             SyscallError: the kernel refuses a map or the types.
         """
         spec = read_source(source)
-        chosen = choose(spec, programs)
+        chosen = choose_programs(spec, programs)
         with Loading(spec, chosen) as loading:
             return tuple(loading.check(program) for program in chosen)
 
@@ -134,29 +134,3 @@ class KernelEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def read_source(source: Source | CollectionSpec) -> CollectionSpec:
-    """The blueprint of an object given as a path, as bytes, or as a blueprint."""
-    if isinstance(source, CollectionSpec):
-        return source
-    if isinstance(source, bytes):
-        return load_spec(source)
-    path = Path(source)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ObjectError(f"cannot be read: {error.strerror}", source=os.fspath(source)) from error
-    return load_spec(data, os.fspath(source))
-
-
-def choose(spec: CollectionSpec, names: Iterable[str] | None) -> tuple[ProgramSpec, ...]:
-    """The programs of those names in file order; for None, those that are marked for loading."""
-    if names is None:
-        return tuple(program for program in spec.programs.values() if program.autoload)
-    wanted = set(names)
-    unknown = sorted(wanted - set(spec.programs))
-    if unknown:
-        listing = ", ".join(spec.programs) or "none"
-        raise ObjectError(f"there is no program '{unknown[0]}'", source=spec.source, hint=f"its programs: {listing}")
-    return tuple(program for name, program in spec.programs.items() if name in wanted)

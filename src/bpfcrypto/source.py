@@ -1,0 +1,48 @@
+"""From what a user names to blueprints: an object's file or bytes, and the choice of its programs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bpfcrypto.errors import ObjectError
+from bpfcrypto.loader.load import load_spec
+from bpfcrypto.spec import CollectionSpec, ProgramSpec
+
+if TYPE_CHECKING:
+    from bpfcrypto.engine import Source
+
+
+def read_source(source: Source | CollectionSpec) -> CollectionSpec:
+    """The blueprint of an object given as a path, as bytes, or as a blueprint.
+
+    Raises:
+        ObjectError: the file cannot be read, or is not an object that can be used.
+    """
+    if isinstance(source, CollectionSpec):
+        return source
+    if isinstance(source, bytes):
+        return load_spec(source)
+    try:
+        data = Path(source).read_bytes()
+    except OSError as error:
+        raise ObjectError(f"cannot be read: {error.strerror}", source=os.fspath(source)) from error
+    return load_spec(data, os.fspath(source))
+
+
+def choose_programs(spec: CollectionSpec, names: Iterable[str] | None) -> tuple[ProgramSpec, ...]:
+    """The programs of those names in file order; for None, those that are marked for loading.
+
+    Raises:
+        ObjectError: a name that the object does not have.
+    """
+    if names is None:
+        return tuple(program for program in spec.programs.values() if program.autoload)
+    wanted = set(names)
+    unknown = sorted(wanted - set(spec.programs))
+    if unknown:
+        listing = ", ".join(spec.programs) or "none"
+        raise ObjectError(f"there is no program '{unknown[0]}'", source=spec.source, hint=f"its programs: {listing}")
+    return tuple(program for name, program in spec.programs.items() if name in wanted)
