@@ -154,6 +154,23 @@ def test_slow_pipes(tmp_path: Path) -> None:
     assert [p.data for p in packets] == [FRAME, FRAME]
 
 
+def test_a_packet_on_standard_input_is_not_kept_waiting() -> None:
+    """A packet is given out as soon as it is there, though the pipe stays open: captures may be live."""
+    code = (
+        "from bpfcrypto.capture import open_capture\n"
+        "with open_capture('-') as capture: print(len(next(iter(capture)).data), flush=True)\n"
+    )
+
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(pcap_header() + pcap_record(FRAME))
+        process.stdin.flush()
+        printed = process.stdout.readline()
+
+    assert printed == b"64\n"
+
+
 def test_memory_stays_flat(tmp_path: Path) -> None:
     """Reading holds no more than a few chunks, however long the file is."""
     path = tmp_path / "long.pcap"

@@ -32,6 +32,8 @@ class ByteSource:
         self.name = name
         self.offset = 0
         self._stream = stream
+        # A buffered reader's read() waits until a pipe has given the whole chunk; read1() takes what is there.
+        self._read = getattr(stream, "read1", stream.read)
         self._owned = owned
         self._buffer = b""
         self._at = 0
@@ -40,7 +42,7 @@ class ByteSource:
         """The next ``size`` bytes without taking them; fewer at the end of the stream."""
         while len(self._buffer) - self._at < size:
             try:
-                chunk = self._stream.read(CHUNK)
+                chunk = self._read(CHUNK)
             except OSError as error:
                 raise CaptureError(
                     f"cannot read: {error.strerror or error}", source=self.name, offset=self.offset
