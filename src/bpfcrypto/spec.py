@@ -180,7 +180,7 @@ class MapSpec:
 
 @dataclass(frozen=True, slots=True)
 class VariableSpec:
-    """A global variable: where it lives, and its BTF type."""
+    """A global variable: where it lives, and the BTF type of its value (0 where the object has none)."""
 
     name: str
     map: str

@@ -8,13 +8,13 @@ pointer to T, ``__array(values, T)`` an array of pointers to T. Each known membe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bpfcrypto.abi.maps import MapFlag, MapType, Pinning
-from bpfcrypto.btf.types import Array, Btf, Composite, DataSec, Enum, FuncProto, Kind, Member, Ref, Var
+from bpfcrypto.btf.types import Array, Btf, Composite, DataSec, Enum, FuncProto, Kind, Member, Ref, SecVar, Var
 from bpfcrypto.errors import BtfError, RelocationError
-from bpfcrypto.loader.elf import ElfObject, Reloc, RelocType, SymbolType
+from bpfcrypto.loader.elf import ElfObject, Reloc, RelocType, Section, SymbolType
 from bpfcrypto.spec import MapSpec
 
 SECTION = ".maps"
@@ -33,11 +33,25 @@ class PlacedMap:
 
 @dataclass(slots=True)
 class _Definition:
-    """The members of one definition, as far as read."""
+    """The members of one definition, as far as read.
+
+    Attributes:
+        name: the map's name, or that of its outer map with ``.inner`` behind.
+        offset: where it starts in ``.maps``; inner definitions stand nowhere.
+        is_inner: whether it describes the inner maps of another.
+        values: fields of the MapSpec.
+        slots_at: where its initial values start, counted from ``offset``; None where it has none.
+    """
 
     name: str
+    offset: int = 0
+    is_inner: bool = False
     values: dict[str, Any] = field(default_factory=dict)
-    slots_at: int = 0
+    slots_at: int | None = None
+
+    @property
+    def holds_maps(self) -> bool:
+        return self.values.get("inner") is not None
 
     def fail(self, message: str, hint: str | None = None) -> BtfError:
         return BtfError(f"map '{self.name}': {message}", section=SECTION, hint=hint)
@@ -66,20 +80,19 @@ def read_maps(elf: ElfObject, btf: Btf | None) -> tuple[PlacedMap, ...]:
     if not isinstance(record, DataSec):
         raise BtfError("the section has no type information", source=elf.source, section=SECTION, hint=hint)
     try:
-        found = [_read_map(btf, variable.type_id, variable.offset) for variable in record.variables]
-        return _with_slots(elf, found, elf.relocs.get(section.index, ()))
+        found = [_read_map(btf, variable) for variable in record.variables]
+        return _with_slots(elf, section, found)
     except (BtfError, RelocationError) as error:
         error.source = elf.source
         raise
 
 
-def _read_map(btf: Btf, variable: int, offset: int) -> tuple[int, _Definition, MapSpec]:
-    record = btf[variable]
+def _read_map(btf: Btf, place: SecVar) -> tuple[_Definition, MapSpec]:
+    record = btf[place.type_id]
     if not isinstance(record, Var):
-        raise BtfError(f"type {variable} is not a variable", section=SECTION, offset=offset)
-    definition = _Definition(record.name)
-    spec = _read_definition(btf, record.type_id, definition)
-    return offset, definition, spec
+        raise BtfError(f"type {place.type_id} is not a variable", section=SECTION, offset=place.offset)
+    definition = _Definition(record.name, place.offset)
+    return definition, _read_definition(btf, record.type_id, definition)
 
 
 def _read_definition(btf: Btf, type_id: int, definition: _Definition) -> MapSpec:
@@ -104,15 +117,15 @@ def _build(definition: _Definition) -> MapSpec:
     if kind is MapType.UNSPEC:
         raise definition.fail("it has no type", "add __uint(type, BPF_MAP_TYPE_...)")
     if kind in _MAP_IN_MAP:
-        if values.get("inner") is None:
+        if not definition.holds_maps:
             raise definition.fail(
                 f"a map of type {kind.name} needs the type of its inner maps", "add __array(values, ...)"
             )
         definition.set("key_size", values.get("key_size", 4))
         definition.set("value_size", values.get("value_size", 4))
-    elif values.get("inner") is not None:
+    elif definition.holds_maps:
         raise definition.fail(f"a map of type {kind.name} has no inner maps")
-    elif definition.slots_at and kind is MapType.PROG_ARRAY:
+    elif definition.slots_at is not None and kind is MapType.PROG_ARRAY:
         definition.set("key_size", values.get("key_size", 4))
         definition.set("value_size", values.get("value_size", 4))
     for key in ("key_size", "value_size", "max_entries"):
@@ -174,9 +187,9 @@ def _values(btf: Btf, member: Member, definition: _Definition) -> None:
     target = btf[btf.resolve(pointer.type_id)]
     if isinstance(target, FuncProto):
         return
-    inner = _Definition(f"{definition.name}.inner")
-    if definition.name.endswith(".inner"):
+    if definition.is_inner:
         raise definition.fail("maps are nested more than two deep")
+    inner = _Definition(f"{definition.name}.inner", is_inner=True)
     definition.set("inner", _read_definition(btf, pointer.type_id, inner))
 
 
@@ -195,52 +208,44 @@ _MEMBERS: Mapping[str, Callable[[Btf, Member, _Definition], None]] = {
 }
 
 
-def _with_slots(
-    elf: ElfObject, found: list[tuple[int, _Definition, MapSpec]], relocs: tuple[Reloc, ...]
-) -> tuple[PlacedMap, ...]:
+def _with_slots(elf: ElfObject, section: Section, found: list[tuple[_Definition, MapSpec]]) -> tuple[PlacedMap, ...]:
     """Fill in the initial values of maps-in-maps and program arrays: each is a relocation inside the definition."""
     slots: dict[int, dict[int, str]] = {}
-    places = sorted(offset for offset, _, _ in found)
-    definitions = {offset: definition for offset, definition, _ in found}
-    starts = {offset: spec.name for offset, _, spec in found}
-    for reloc in relocs:
+    definitions = {definition.offset: definition for definition, _ in found}
+    for reloc in elf.relocs.get(section.index, ()):
         if reloc.type == RelocType.R_BPF_NONE:
             continue
-        owner = max((place for place in places if place <= reloc.offset), default=None)
-        definition = definitions[owner] if owner is not None else None
-        if owner is None or definition is None or not definition.slots_at:
+        start = max((offset for offset in definitions if offset <= reloc.offset), default=None)
+        owner = definitions[start] if start is not None else None
+        if owner is None or owner.slots_at is None:
             raise RelocationError("an address in a definition without slots", section=SECTION, offset=reloc.offset)
-        slot, rest = divmod(reloc.offset - owner - definition.slots_at, _SLOT_SIZE)
+        slot, rest = divmod(reloc.offset - owner.offset - owner.slots_at, _SLOT_SIZE)
         if rest or slot < 0:
             raise RelocationError(
-                f"map '{definition.name}': an address that is not in a slot", section=SECTION, offset=reloc.offset
+                f"map '{owner.name}': an address that is not in a slot", section=SECTION, offset=reloc.offset
             )
-        slots.setdefault(owner, {})[slot] = _slot_target(elf, reloc, definition, starts)
+        slots.setdefault(owner.offset, {})[slot] = _slot_target(elf, section, reloc, owner, definitions)
     return tuple(
-        PlacedMap(offset, _replace_slots(spec, slots[offset]) if offset in slots else spec) for offset, _, spec in found
+        PlacedMap(definition.offset, replace(spec, slots=dict(sorted(slots.get(definition.offset, {}).items()))))
+        for definition, spec in found
     )
 
 
-def _slot_target(elf: ElfObject, reloc: Reloc, definition: _Definition, starts: Mapping[int, str]) -> str:
+def _slot_target(
+    elf: ElfObject, section: Section, reloc: Reloc, owner: _Definition, definitions: Mapping[int, _Definition]
+) -> str:
+    """The name of the map or program that a slot starts with."""
     symbol = reloc.symbol
-    if symbol.section < len(elf.sections):
-        section = elf.sections[symbol.section]
-        if section.name == SECTION:
-            addend = section.data[reloc.offset : reloc.offset + _SLOT_SIZE]
-            target = starts.get(symbol.value + int.from_bytes(addend, "little"))
-            if target and definition.values.get("inner") is not None:
-                return target
-        elif section.executable and symbol.type == SymbolType.FUNC and definition.values.get("inner") is None:
-            return symbol.name
-    expected = "a program" if definition.values.get("inner") is None else "a map"
+    if owner.holds_maps and symbol.section == section.index:
+        addend = int.from_bytes(section.data[reloc.offset : reloc.offset + _SLOT_SIZE], "little")
+        target = definitions.get(symbol.value + addend)
+        if target is not None:
+            return target.name
+    elif not owner.holds_maps and symbol.type == SymbolType.FUNC and symbol.section < len(elf.sections):
+        return symbol.name
     raise RelocationError(
-        f"map '{definition.name}': slot is initialised with '{symbol.name}', which is not {expected}",
+        f"map '{owner.name}': slot is initialised with '{symbol.name}', "
+        f"which is not {'a map' if owner.holds_maps else 'a program'}",
         section=SECTION,
         offset=reloc.offset,
     )
-
-
-def _replace_slots(spec: MapSpec, slots: dict[int, str]) -> MapSpec:
-    from dataclasses import replace
-
-    return replace(spec, slots=dict(sorted(slots.items())))
