@@ -131,13 +131,14 @@ class Program(Protocol):
     @property
     def type(self) -> ProgType: ...
 
-    def run(self, data: bytes = b"", *, ctx: bytes = b"", repeat: int = 1) -> RunResult:
+    def run(self, data: bytes = b"", *, ctx: bytes = b"", repeat: int = 1, cpu: int | None = None) -> RunResult:
         """Run the program once, or ``repeat`` times on the same packet, which is not reset in between.
 
         Args:
             data: the packet, from its Ethernet header; nothing for syscall programs.
             ctx: struct __sk_buff, struct xdp_md, or a syscall program's context.
             repeat: 0 or 1 is one run; syscall programs take no more.
+            cpu: where it runs, counted from 0; None for any.
 
         Raises:
             SyscallError: the kernel would refuse the arguments; ``errno`` is what it answers.

@@ -32,7 +32,7 @@ class Stub:
     def name(self) -> str:
         return "stub"
 
-    def run(self, data: bytes = b"", *, ctx: bytes = b"", repeat: int = 1) -> RunResult:
+    def run(self, data: bytes = b"", *, ctx: bytes = b"", repeat: int = 1, cpu: int | None = None) -> RunResult:
         return self.behave(data)
 
 

@@ -27,6 +27,7 @@ class Step:
     ctx: bytes = b""
     repeat: int = 1
     variables: Mapping[str, object] = field(default_factory=dict)
+    cpu: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def run(collection: Collection, step: Step) -> tuple[object, ...]:
     for name, value in step.variables.items():
         collection.variables[name].value = value
     try:
-        result = collection.programs[step.program].run(step.data, ctx=step.ctx, repeat=step.repeat)
+        result = collection.programs[step.program].run(step.data, ctx=step.ctx, repeat=step.repeat, cpu=step.cpu)
     except SyscallError as error:
         return (error.command, error.errno)
     return (result.retval, result.data, result.ctx)

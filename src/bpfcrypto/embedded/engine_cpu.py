@@ -1,15 +1,18 @@
 """CPUs of the embedded engine: a run has one to itself, so that what is per CPU needs no locks.
 
-In the kernel a packet program cannot be moved or interrupted by another on its CPU. Here a run takes the lowest free CPU and waits
-while there is none. A run that starts inside another one of the same thread (from a callback of Python) stays on its CPU.
+In the kernel a packet program cannot be moved or interrupted by another on its CPU. Here a run takes the CPU that it asks for, or else
+the lowest free one, and waits until it can have it. A run that starts inside another one of the same thread (from a callback of Python)
+stays on its CPU.
 """
 
 from __future__ import annotations
 
-import heapq
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EDEADLK, ENXIO
+
+from bpfcrypto.embedded.testrun import refuse
 
 
 class CpuPool:
@@ -21,27 +24,39 @@ class CpuPool:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._free = list(range(count))
+        self._free = set(range(count))
         self._changed = threading.Condition()
         self._mine = threading.local()
 
     @contextmanager
-    def hold(self) -> Iterator[int]:
-        """A CPU for the length of a ``with`` block."""
+    def hold(self, wanted: int | None = None) -> Iterator[int]:
+        """A CPU for the length of a ``with`` block.
+
+        Args:
+            wanted: which; None for any.
+
+        Raises:
+            SyscallError: ENXIO, there is no such CPU; EDEADLK, this thread holds another one.
+        """
+        if wanted is not None and not 0 <= wanted < self._count:
+            raise refuse(ENXIO, f"there is no CPU {wanted}", f"CPUs of this engine: 0 to {self._count - 1}")
         held: int | None = getattr(self._mine, "cpu", None)
         if held is not None:
+            if wanted not in (None, held):
+                raise refuse(EDEADLK, f"a run on CPU {wanted} inside one on CPU {held}", "start it after the other")
             yield held
             return
         with self._changed:
-            self._changed.wait_for(lambda: self._free)
-            cpu = heapq.heappop(self._free)
+            self._changed.wait_for(lambda: self._free if wanted is None else wanted in self._free)
+            cpu = min(self._free) if wanted is None else wanted
+            self._free.remove(cpu)
         self._mine.cpu = cpu
         try:
             yield cpu
         finally:
             self._mine.cpu = None
             with self._changed:
-                heapq.heappush(self._free, cpu)
+                self._free.add(cpu)
                 self._changed.notify_all()
 
     def wait_idle(self) -> None:

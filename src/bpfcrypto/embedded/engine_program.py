@@ -71,26 +71,28 @@ class EmbeddedProgram:
     def type(self) -> ProgType:
         return self.spec.type
 
-    def run(self, data: bytes = b"", *, ctx: bytes = b"", repeat: int = 1) -> RunResult:
+    def run(self, data: bytes = b"", *, ctx: bytes = b"", repeat: int = 1, cpu: int | None = None) -> RunResult:
         """Run the program once, or ``repeat`` times on the same packet, which is not reset in between.
 
         Args:
             data: the packet, from its Ethernet header; nothing for syscall programs.
             ctx: struct __sk_buff, struct xdp_md, or a syscall program's context.
             repeat: 0 or 1 is one run; syscall programs take no more.
+            cpu: where it runs; the call waits while another run is there. None takes the lowest CPU that is free.
 
         Returns:
             What the run gave; ``ctx`` is filled only when one was given.
 
         Raises:
             SyscallError: the kernel would refuse the arguments; ``errno`` is what it answers. EBADF: the collection is closed.
+                ENXIO: there is no such CPU.
             RunError: the program broke a rule while running.
         """
-        with self._surface.cpus.hold() as cpu:
+        with self._surface.cpus.hold(cpu) as held:
             if self._surface.closed:
                 raise refuse(EBADF, f"program '{self.name}': its collection is closed")
             memory = Memory(self._surface.memory)
-            state = RunState(memory, self.spec, cpu, trace=self._surface.trace)
+            state = RunState(memory, self.spec, held, trace=self._surface.trace)
             return self._runner(self, state, data, ctx, repeat)
 
     def _run_skb(self, state: RunState, data: bytes, ctx: bytes, repeat: int) -> RunResult:

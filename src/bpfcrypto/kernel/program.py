@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.progs import ProgType
@@ -17,6 +18,7 @@ from bpfcrypto.engine import RunResult
 from bpfcrypto.errors import BpfCryptoError, SyscallError
 from bpfcrypto.kernel import bpf, pin
 from bpfcrypto.kernel.attr import Command
+from bpfcrypto.kernel.cpu import bound_to
 from bpfcrypto.kernel.fd import Fd
 from bpfcrypto.kernel.info import ProgramInfo, program_info
 from bpfcrypto.kernel.refusal import refuse
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 DATA_OUT_BYTES = 1 << 17
 CTX_OUT_BYTES = 512
 ETHERNET_HEADER = 14
+
+_ANYWHERE = nullcontext()
 
 # Why a test run is refused with EINVAL, by what was given (net/bpf/test_run.c).
 _PACKET_RULES = (
@@ -83,29 +87,31 @@ class KernelProgram:
         """What the kernel says of it."""
         return program_info(self.fd)
 
-    def run(self, data: bytes = b"", *, ctx: bytes = b"", repeat: int = 1) -> RunResult:
+    def run(self, data: bytes = b"", *, ctx: bytes = b"", repeat: int = 1, cpu: int | None = None) -> RunResult:
         """Run the program once, or ``repeat`` times on the same packet (BPF_PROG_TEST_RUN).
 
         Args:
             data: the packet, from its Ethernet header; nothing for syscall programs.
             ctx: struct __sk_buff, struct xdp_md, or a syscall program's context.
             repeat: 0 or 1 is one run; syscall programs take no more.
+            cpu: where it runs: this thread is bound to that CPU for the call. None leaves the thread where it is.
 
         Returns:
             What the run gave. ``ctx`` is filled only when one was given, since asking for it changes what the program sees.
 
         Raises:
-            SyscallError: the kernel refuses the arguments.
+            SyscallError: the kernel refuses the arguments; ENXIO: there is no such CPU.
         """
         packet = self.type is not ProgType.SYSCALL
-        outcome = bpf.prog_test_run(
-            self.fd,
-            data=data,
-            data_out=_buffers.data if packet else None,
-            ctx=ctx,
-            ctx_out=_buffers.ctx if packet and ctx else None,
-            repeat=repeat if repeat != 1 else 0,
-        )
+        with _ANYWHERE if cpu is None else bound_to(cpu):
+            outcome = bpf.prog_test_run(
+                self.fd,
+                data=data,
+                data_out=_buffers.data if packet else None,
+                ctx=ctx,
+                ctx_out=_buffers.ctx if packet and ctx else None,
+                repeat=repeat if repeat != 1 else 0,
+            )
         if outcome.errno:
             raise self._refusal(outcome.errno, data)
         return RunResult(
