@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from bpfcrypto.abi.maps import UpdateFlag
@@ -23,6 +23,50 @@ Source = str | PathLike[str] | bytes
 
 
 @dataclass(frozen=True, slots=True)
+class Redirect:
+    """A packet that a program sent elsewhere.
+
+    The helpers but bpf_clone_redirect only choose the target; the packet goes when the program returns the verdict ``REDIRECT``, so
+    there is none of these without it.
+
+    Attributes:
+        helper: which one, such as ``bpf_redirect_map``.
+        ifindex: the interface; 0 for a CPU, and for a broadcast to every interface of the map.
+        flags: as given, 64 bits.
+        map: name of the map of bpf_redirect_map, else "".
+        index: the index or key in that map (the CPU in a CPUMAP).
+        data: the copy that bpf_clone_redirect sends; of the others the packet is the run's own.
+    """
+
+    helper: str
+    ifindex: int
+    flags: int = 0
+    map: str = ""
+    index: int = 0
+    data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class PerfEvent:
+    """A sample of bpf_perf_event_output.
+
+    Attributes:
+        map: name of the PERF_EVENT_ARRAY.
+        cpu: its index in there, which is the CPU that the program ran on.
+        data: the program's bytes and then the packet's, if it asked for some, zeros behind them: perf makes it 4 bytes less than a
+            multiple of 8.
+    """
+
+    map: str
+    cpu: int
+    data: bytes
+
+
+Effect = Redirect | PerfEvent
+"""What a run does to the world outside of its packet and maps."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """What one test run of a program gave (BPF_PROG_TEST_RUN).
 
@@ -31,12 +75,15 @@ class RunResult:
         data: the packet after the last repetition; b"" for syscall programs.
         ctx: the context after the run; for syscall programs the bytes of the given ctx as the program left them.
         duration_ns: average nanoseconds per repetition; 0 for syscall programs.
+        effects: what the embedded engine recorded instead of doing it, of all repetitions in order. Always empty on the kernel
+            engine: the kernel delivers samples and sends clones, and does not tell; it sends no packet of a test run elsewhere.
     """
 
     retval: int
     data: bytes = b""
     ctx: bytes = b""
     duration_ns: int = 0
+    effects: tuple[Effect, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +131,27 @@ class Verdict:
     log: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class RedirectTarget:
+    """An element of a DEVMAP, DEVMAP_HASH or CPUMAP to be stored, with the program that runs on packets that get there.
+
+    Attributes:
+        number: the interface index; in a CPUMAP the length of the CPU's queue.
+        program: an XDP program of section ``xdp/devmap`` or ``xdp/cpumap``, or None; needs values of 8 bytes.
+    """
+
+    number: int
+    program: Program | None = None
+
+
+Storable: TypeAlias = "bytes | Map | Program | RedirectTarget"
+"""What a map can be given as a value: bytes, or a live object where the map's elements are such objects."""
+
+
 class Map(Protocol):
     """A live map. Keys and values are bytes of exactly ``spec.key_size`` and ``value_bytes`` bytes.
+
+    Elements that are live objects (inner maps, programs) are stored by giving the object and read as its ``id`` in 4 bytes.
 
     Errors: :class:`~bpfcrypto.errors.MapError` and its kinds, with the kernel's errno on both engines.
     """
@@ -95,6 +161,11 @@ class Map(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def id(self) -> int:
+        """The map's number, which is what a map of maps shows in place of it; unique on its engine."""
+        ...
 
     @property
     def value_bytes(self) -> int:
@@ -110,13 +181,37 @@ class Map(Protocol):
         """The value of ``key``; special fields (kptrs, locks) read as zero bytes."""
         ...
 
-    def update(self, key: bytes, value: bytes, flags: UpdateFlag = ...) -> None:
-        """Store ``value``. A context kept in the element is dropped, as in the kernel."""
+    def update(self, key: bytes, value: Storable, flags: UpdateFlag = ...) -> None:
+        """Store ``value``. A context kept in the element is dropped, as in the kernel.
+
+        Args:
+            key: its bytes.
+            value: its bytes; an inner map, a program, or a :class:`RedirectTarget` where the map's elements are such.
+            flags: UpdateFlag.
+        """
         ...
 
     def delete(self, key: bytes) -> None: ...
 
     def keys(self) -> Iterator[bytes]: ...
+
+
+@runtime_checkable
+class MapOfMaps(Map, Protocol):
+    """A map whose elements are maps (ARRAY_OF_MAPS, HASH_OF_MAPS)."""
+
+    def new_inner(self, name: str = "", *, max_entries: int | None = None) -> Map:
+        """A new map by the template in the object, which is in no slot yet; ``update`` puts it into one.
+
+        A slot keeps its map alive: close the result once it is not needed from Python any more. Closing the collection closes what
+        is left.
+
+        Args:
+            name: its name; the template's by default.
+            max_entries: its size; the template's by default. An ARRAY must have the template's, unless that has
+                MapFlag.INNER_MAP.
+        """
+        ...
 
 
 class Program(Protocol):
@@ -130,6 +225,11 @@ class Program(Protocol):
 
     @property
     def type(self) -> ProgType: ...
+
+    @property
+    def id(self) -> int:
+        """The program's number, which is what a program array shows in place of it; unique on its engine."""
+        ...
 
     def run(self, data: bytes = b"", *, ctx: bytes = b"", repeat: int = 1, cpu: int | None = None) -> RunResult:
         """Run the program once, or ``repeat`` times on the same packet, which is not reset in between.
@@ -161,6 +261,11 @@ class Collection(Protocol):
 
     @property
     def variables(self) -> Mapping[str, Variable]: ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed and most likely not meant, such as a kptr that the kernel silently takes for plain bytes."""
+        ...
 
     def close(self) -> None: ...
 

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from bpfcrypto.spec import ProgramSpec
 
 MAX_FRAMES = 8
-"""Frames of a call stack (MAX_CALL_FRAMES), callbacks included."""
+"""Frames of one program's call stack (MAX_CALL_FRAMES), callbacks included; a tail call starts a new program."""
+
+MAX_TAIL_CALLS = 33
+"""Tail calls of one run (MAX_TAIL_CALL_CNT), wherever in its frames they are made."""
 
 STACK_SIZE = 512
 """Bytes of a frame's stack (MAX_BPF_STACK)."""
@@ -46,7 +49,10 @@ _NOWHERE = Region(allocate(1)[0], name="nowhere", size=0)
 
 
 class TailCall(Exception):
-    """Raised by a native: the innermost frame goes on with another program, which gets r1 and returns to the frame's caller."""
+    """Raised by a native: the innermost frame goes on with another program, which gets r1 and returns to the frame's caller.
+
+    So does the kernel where programs with subprograms make tail calls: the program is as deep in the stack as the frame was.
+    """
 
     def __init__(self, interpreter: Interpreter) -> None:
         super().__init__()
@@ -98,6 +104,7 @@ class Interpreter:
         """
         machine = _Machine(self, state)
         state.call = machine.call
+        state.tail_calls = 0
         return machine.start(ctx_address)
 
     def trap(self, message: str, index: int, registers: Sequence[int] = ()) -> RunError:
@@ -119,7 +126,7 @@ class Interpreter:
 class _Machine:
     """One run: its frames, its step budget, and where each instruction last found its bytes."""
 
-    __slots__ = ("_budget", "_code", "_depth", "_stacks", "_storage", "memory", "recent", "state")
+    __slots__ = ("_base", "_budget", "_code", "_depth", "_stacks", "_storage", "memory", "recent", "state")
 
     def __init__(self, code: Interpreter, state: RunState) -> None:
         self.state = state
@@ -128,6 +135,7 @@ class _Machine:
         self._code = code
         self._budget = code.step_limit
         self._depth = 0
+        self._base = 0  # depth of the frame in which the program that runs began
         self._stacks: list[Region] = []
         self._storage = allocate(MAX_FRAMES * _FRAME_STRIDE, align=16)
 
@@ -159,11 +167,13 @@ class _Machine:
             slot: where the subprogram starts.
             arguments: r1 to r5.
         """
+        if self._depth - self._base == MAX_FRAMES:
+            raise AccessFault(f"the call stack is deeper than {MAX_FRAMES} frames")
         if self._depth == len(self._stacks):
             self._add_stack()
         stack = self._stacks[self._depth]
         code = caller = self._code
-        self._depth += 1
+        base, self._depth = self._base, self._depth + 1
         stack.set_live(True)
         try:
             while True:
@@ -173,21 +183,24 @@ class _Machine:
                     return self._execute(code, slot, registers)
                 except TailCall as jump:
                     code = self._code = jump.interpreter
+                    self._base = self._depth - 1
                     self.recent += [_NOWHERE] * (len(code.insns) - len(self.recent))
                     slot, arguments = 0, (registers[1], 0, 0, 0, 0)
         finally:
             stack.set_live(False)
             self._depth -= 1
             self._code = caller
+            self._base = base
 
     def _add_stack(self) -> None:
-        if self._depth == MAX_FRAMES:
-            raise AccessFault(f"the call stack is deeper than {MAX_FRAMES} frames")
+        place = self._depth % MAX_FRAMES
+        if self._depth and not place:
+            self._storage = allocate(MAX_FRAMES * _FRAME_STRIDE, align=16)
         storage, offset = self._storage
         stack = Region(
             storage,
             name="stack" if self._depth == 0 else f"stack of frame {self._depth}",
-            offset=offset + self._depth * _FRAME_STRIDE,
+            offset=offset + place * _FRAME_STRIDE,
             size=STACK_SIZE,
         )
         self._stacks.append(self.memory.map(stack))

@@ -6,6 +6,7 @@ An update writes in place, so a program that holds an address sees it, and drops
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from errno import E2BIG, EEXIST, EINVAL, ENOENT
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ class ArrayMap(EmbeddedMap):
         if flags & UpdateFlag.LOCK and not self._has_lock:
             return EINVAL
         where = cpu if self._rules.percpu else None
-        with self._lock:
+        with self._lock, self._lock_of(index) if flags & UpdateFlag.LOCK else nullcontext():
             self.values.write(index, value, where)
             self.values.drop(index, where)
         return 0

@@ -7,15 +7,18 @@ checks before a type is asked (access mode, frozen, sizes, BPF_F_LOCK) is done h
 itself as the address of an opaque handle. Those methods are the ones without a checked front: ``lookup_address``,
 ``update_from_program``, ``delete_from_program``.
 
+A map lives as long as somebody holds it: user space until ``close``, and every map of maps that has it as an element.
+
 A type implements five operations on elements, which answer with errnos: ``_read``, ``_write``, ``_remove``, ``_take``, ``_keys``.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from errno import E2BIG, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPERM
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
@@ -26,11 +29,14 @@ from bpfcrypto.abi.maps import RULES, MapFlag, UpdateFlag
 from bpfcrypto.btf.record import FieldKind, SpecialField
 from bpfcrypto.embedded.map_values import Destructor, Values, round_up
 from bpfcrypto.embedded.memory import AccessFault, Memory, Region
+from bpfcrypto.embedded.rcu import Rcu
+from bpfcrypto.embedded.spinlock import SpinLock
 from bpfcrypto.errors import KeyNotFoundError, MapError, MapFullError, MapTypeError
 
 if TYPE_CHECKING:
     from bpfcrypto.btf.types import Btf
     from bpfcrypto.crypto.provider import Bytes
+    from bpfcrypto.engine import Storable
     from bpfcrypto.spec import MapSpec
     from bpfcrypto.views import TypedMap
 
@@ -48,6 +54,8 @@ _HINTS: Mapping[int, str] = {
 }
 _LOCKS = frozenset({FieldKind.SPIN_LOCK, FieldKind.RES_SPIN_LOCK})
 
+_numbers = itertools.count(1)
+
 USER_CPU = 0  # the CPU that user space runs on, where a map's memory is divided by CPU
 
 
@@ -62,6 +70,9 @@ class Surroundings:
         fields: special fields of the value.
         destructors: what releases a kptr, by the name of the struct it points to.
         check_pointer: raises AccessFault for an address that must not go into a kptr slot, by the same name.
+        rcu: tells when what running programs may have found can go.
+        interfaces: indices of the network interfaces that exist.
+        create: makes another map in the same surroundings.
     """
 
     memory: Memory
@@ -70,6 +81,9 @@ class Surroundings:
     fields: tuple[SpecialField, ...] = ()
     destructors: Mapping[str, Destructor] | None = None
     check_pointer: Mapping[str, Callable[[int], object]] | None = None
+    rcu: Rcu = field(default_factory=Rcu)
+    interfaces: Container[int] = frozenset()
+    create: Callable[[MapSpec], EmbeddedMap] | None = None
 
 
 class EmbeddedMap(ABC):
@@ -87,7 +101,10 @@ class EmbeddedMap(ABC):
         self._lock = threading.RLock()
         self._frozen = False
         self._closed = False
-        self._has_lock = any(field.kind in _LOCKS for field in around.fields)
+        self._holders = 1
+        self._spin_locks: dict[int, SpinLock] = {}
+        self.id = next(_numbers)
+        self._lock_offset = next((each.offset for each in around.fields if each.kind in _LOCKS), -1)
         self.values = Values(
             around.memory,
             f"map '{spec.name}' value",
@@ -125,6 +142,16 @@ class EmbeddedMap(ABC):
         """Bytes of a value as user space sees it: for per-CPU maps, 8-byte rounded value size times possible CPUs."""
         size = self._spec.value_size
         return round_up(size) * self._around.cpus if self._rules.percpu else size
+
+    @property
+    def fields(self) -> tuple[SpecialField, ...]:
+        """Special fields of the value."""
+        return self._around.fields
+
+    @property
+    def memory(self) -> Memory:
+        """The address space that it is in."""
+        return self._around.memory
 
     @property
     def frozen(self) -> bool:
@@ -166,8 +193,8 @@ class EmbeddedMap(ABC):
         value = self._take(key)
         return value if isinstance(value, bytes) else self._fail("lookup_and_delete", key, value)
 
-    def update(self, key: bytes, value: bytes, flags: UpdateFlag = UpdateFlag.ANY) -> None:
-        """Store ``value``. A context kept in the element is dropped.
+    def update(self, key: bytes, value: Storable, flags: UpdateFlag = UpdateFlag.ANY) -> None:
+        """Store ``value``, which is bytes. A context kept in the element is dropped.
 
         Raises:
             KeyNotFoundError: EXIST, and no such key.
@@ -176,6 +203,10 @@ class EmbeddedMap(ABC):
             MapError: NOEXIST, and there is such a key (EEXIST); the map is frozen or for reading only (EPERM).
         """
         self._check_key(key)
+        if not isinstance(value, bytes | bytearray | memoryview):
+            raise MapTypeError(
+                f"map '{self.name}': a value has {self.value_bytes} bytes, it is no {type(value).__name__}"
+            )
         if len(value) != self.value_bytes:
             raise MapTypeError(f"map '{self.name}': a value has {self.value_bytes} bytes, not {len(value)}")
         self._check_mode("update", key, MapFlag.RDONLY)
@@ -226,12 +257,29 @@ class EmbeddedMap(ABC):
         self._frozen = True
 
     def close(self) -> None:
-        """Give up the map: every context in it is released, and no address of it is valid any more."""
+        """Give up the map. Without another holder, every context in it is released, and no address of it is valid any more."""
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                self.values.close()
-                self._around.memory.unmap(self.handle)
+            closed, self._closed = self._closed, True
+        if not closed:
+            self.drop()
+
+    def hold(self) -> None:
+        """Keep the map alive until ``drop``, closed or not."""
+        with self._lock:
+            self._holders += 1
+
+    def drop(self) -> None:
+        """Undo one ``hold``."""
+        with self._lock:
+            self._holders -= 1
+            last = not self._holders
+        if last:
+            self._destroy()
+
+    def _destroy(self) -> None:
+        """Nobody holds the map any more."""
+        self.values.close()
+        self._around.memory.unmap(self.handle)
 
     # --- programs
 
@@ -274,6 +322,25 @@ class EmbeddedMap(ABC):
             check(new)
         with self._lock:
             return self.values.exchange(address, new)
+
+    def spin_lock(self, address: int) -> SpinLock:
+        """The lock at an address within a value.
+
+        Raises:
+            AccessFault: no lock is there.
+        """
+        inside = address - self.values.region.base
+        if self._lock_offset < 0 or inside % self.values.stride != self._lock_offset:
+            raise AccessFault(f"address {address:#x} is not that of a spin lock in {self.values.region.name}")
+        return self._spin_locks.setdefault(address, SpinLock(address))
+
+    @property
+    def _has_lock(self) -> bool:
+        return self._lock_offset >= 0
+
+    def _lock_of(self, slot: int) -> SpinLock:
+        """The lock of an element of a map that has locks."""
+        return self.spin_lock(self.values.address(slot) + self._lock_offset)
 
     # --- what a type implements
 

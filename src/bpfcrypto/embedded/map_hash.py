@@ -59,7 +59,8 @@ class HashMap(EmbeddedMap):
                 self.values.write(old, value, cpu)
                 self.values.drop(old, cpu)
             elif in_place:
-                self.values.write(old, value)
+                with self._lock_of(old):
+                    self.values.write(old, value)
             else:
                 self._replace(key, old, value, cpu)
         return 0

@@ -6,7 +6,7 @@ reports to the program are negative errnos masked to 64 bits; what no verified p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from bpfcrypto.embedded.memory import MASK64, Memory
 
 if TYPE_CHECKING:
     from bpfcrypto.embedded.packet import Packet
+    from bpfcrypto.embedded.spinlock import SpinLock
+    from bpfcrypto.engine import Effect, Redirect
     from bpfcrypto.spec import ProgramSpec
 
 Native = Callable[["RunState", int, int, int, int, int], int]
@@ -31,6 +33,11 @@ class RunState:
         packet: the skb or xdp frame, None for syscall programs.
         call: runs the subprogram at an instruction index with up to five arguments and returns its r0 (for callbacks).
         trace: takes a line of bpf_trace_printk.
+        interfaces: indices of the network interfaces that exist.
+        tail_calls: how many this repetition has made.
+        redirect: where the packet goes if the program returns the verdict REDIRECT.
+        effects: what the run has done to the world outside.
+        lock: the spin lock that it holds.
     """
 
     memory: Memory
@@ -39,6 +46,11 @@ class RunState:
     packet: Packet | None = None
     call: Callable[..., int] = field(default=lambda *_: 0)
     trace: Callable[[str], None] = field(default=lambda _line: None)
+    interfaces: Container[int] = frozenset({1})
+    tail_calls: int = 0
+    redirect: Redirect | None = None
+    effects: list[Effect] = field(default_factory=list)
+    lock: SpinLock | None = None
 
 
 def signed(value: int, bits: int = 64) -> int:

@@ -1,0 +1,68 @@
+"""Spin locks of map values (struct bpf_spin_lock): one real lock for each, so that runs in several threads exclude each other.
+
+A program holds at most one lock at a time and gives it back before it ends: the verifier proves both, and a program that was not
+verified is stopped where it does otherwise. Operations of maps with BPF_F_LOCK take the lock of the element that they copy.
+
+The kernel keeps the lock in the four bytes of the field. Here the field stays zero, which is how user space sees it anyway.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from bpfcrypto.embedded.memory import AccessFault
+
+if TYPE_CHECKING:
+    from bpfcrypto.embedded.state import RunState
+
+
+class SpinLock:
+    """The lock at one address."""
+
+    __slots__ = ("_lock", "address")
+
+    def __init__(self, address: int) -> None:
+        self.address = address
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def acquire(self, run: RunState) -> None:
+        """Wait for the lock and give it to a run (bpf_spin_lock).
+
+        Raises:
+            AccessFault: the run holds one already; waiting for it would never end.
+        """
+        if run.lock is not None:
+            held = "this lock" if run.lock is self else f"the one at {run.lock.address:#x}"
+            raise AccessFault(f"deadlock: bpf_spin_lock at {self.address:#x}, while the program holds {held}")
+        self._lock.acquire()
+        run.lock = self
+
+    def release(self, run: RunState) -> None:
+        """Take the lock from a run (bpf_spin_unlock).
+
+        Raises:
+            AccessFault: the run does not hold it.
+        """
+        if run.lock is not self:
+            raise AccessFault(f"bpf_spin_unlock at {self.address:#x}, which the program does not hold")
+        run.lock = None
+        self._lock.release()
+
+
+def check_released(run: RunState) -> None:
+    """What a run must have done when it ends.
+
+    Raises:
+        AccessFault: it still holds a lock, which is given back.
+    """
+    held = run.lock
+    if held is not None:
+        held.release(run)
+        raise AccessFault(f"the program ended while it held the lock at {held.address:#x}")
