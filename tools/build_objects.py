@@ -63,9 +63,10 @@ def kernel_source() -> str:
     types = [f"{kind} {name}" for kind, name in TYPE.findall(text)]
     types += [first or second for first, second in TYPEDEF.findall(text)]
     prototypes = [kfunc.prototype.rstrip(";") for kfunc in KFUNCS.values()]
-    mentioned = {name for prototype in prototypes for name in re.findall(r"\bstruct (\w+)", prototype)}
-    unknown = sorted(mentioned - {name for _, name in TYPE.findall(text)})
-    lines = [f"struct {name} {{ }};" for name in unknown]  # defined, because clang puts declarations in no fixed order
+    mentioned = {found for prototype in prototypes for found in re.findall(r"\b(struct|union|enum) (\w+)", prototype)}
+    unknown = sorted(mentioned - set(TYPE.findall(text)))
+    # defined, because clang puts declarations in no fixed order
+    lines = [f"{kind} {name} {{ {f'{name}__' if kind == 'enum' else ''} }};" for kind, name in unknown]
     for prototype in prototypes:
         body = "{ }" if re.match(r"void\s+\w", prototype) else "{ return 0; }"
         lines.append(f'__attribute__((btf_decl_tag("bpf_kfunc"))) {prototype} {body}')

@@ -2,14 +2,15 @@
 
 A kfunc is called by its BTF id, so its prototype is its contract: pointer arguments are typed by the C prototype, and suffixes of
 argument names say more (SUFFIXES). Prototypes and program types are those of kernel 6.18, flags and releases those of its sources.
-Kfuncs that only tracing programs use are left out.
+Every kfunc is here that kernel 6.18 lets one of the types call; those that only other types can call (tracing, LSM, struct_ops)
+are left out. Some the embedded engine refuses, each for a reason that its row gives.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Flag, auto
 
 from bpfcrypto.abi.helpers import ALL, CLS, PACKET, SKB, SYSCALL, XDP
@@ -24,6 +25,7 @@ class KfuncFlag(Flag):
     RET_NULL = auto()  # r0 may be NULL
     SLEEPABLE = auto()  # only in sleepable programs, outside RCU sections
     RCU = auto()  # pointer arguments may be RCU-protected instead of owned
+    RCU_PROTECTED = auto()  # only inside an RCU section
     TRUSTED_ARGS = auto()  # pointer arguments must be valid kernel objects
     FASTCALL = auto()  # clobbers r0 only
     ITER_NEW = auto()
@@ -44,6 +46,7 @@ SUFFIXES: Mapping[str, str] = {
     "__alloc": "a pointer to an object that bpf_obj_new gave",
     "__refcounted_kptr": "an object with a bpf_refcount field",
     "__map": "a map",
+    "__str": "NUL-terminated text in a read-only map",
     "__irq_flag": "a stack slot that keeps the interrupt flags",
     "__prog": "filled in by the verifier",
 }
@@ -70,6 +73,8 @@ class Kfunc:
         flags: how the verifier treats calls of it.
         types: program types that may call it, of those that bpfcrypto loads.
         since: the kernel release that brought it, as (major, minor).
+        until: the first release without it, where its name is gone again.
+        reason: why the embedded engine refuses it; "" where it does not.
     """
 
     name: str
@@ -79,6 +84,8 @@ class Kfunc:
     flags: KfuncFlag
     types: frozenset[ProgType]
     since: tuple[int, int]
+    until: tuple[int, int] | None = None
+    reason: str = ""
 
 
 def _param(text: str) -> Param:
@@ -98,6 +105,13 @@ def _row(prototype: str, flags: KfuncFlag, types: frozenset[ProgType], since: tu
     params = () if match[3] == "void" else tuple(_param(part) for part in match[3].split(","))
     return Kfunc(match[2], prototype, match[1].strip(), params, flags, types, since)
 
+
+def _refused(reason: str, *rows: Kfunc) -> tuple[Kfunc, ...]:
+    """Rows that the embedded engine does not have, for one reason."""
+    return tuple(replace(row, reason=reason) for row in rows)
+
+
+GENERIC = CLS | XDP | SYSCALL
 
 _ROWS = (
     _row(
@@ -198,113 +212,77 @@ _ROWS = (
     _row(
         "void *bpf_obj_new_impl(u64 local_type_id__k, void *meta__ign)",
         F.ACQUIRE | F.RET_NULL,
-        CLS | XDP | SYSCALL,
+        GENERIC,
         (6, 2),
     ),
-    _row("void bpf_obj_drop_impl(void *p__alloc, void *meta__ign)", F.RELEASE, CLS | XDP | SYSCALL, (6, 2)),
+    _row("void bpf_obj_drop_impl(void *p__alloc, void *meta__ign)", F.RELEASE, GENERIC, (6, 2)),
     _row(
         "void *bpf_percpu_obj_new_impl(u64 local_type_id__k, void *meta__ign)",
         F.ACQUIRE | F.RET_NULL,
-        CLS | XDP | SYSCALL,
+        GENERIC,
         (6, 6),
     ),
-    _row("void bpf_percpu_obj_drop_impl(void *p__alloc, void *meta__ign)", F.RELEASE, CLS | XDP | SYSCALL, (6, 6)),
+    _row("void bpf_percpu_obj_drop_impl(void *p__alloc, void *meta__ign)", F.RELEASE, GENERIC, (6, 6)),
     _row(
         "void *bpf_refcount_acquire_impl(void *p__refcounted_kptr, void *meta__ign)",
         F.ACQUIRE | F.RET_NULL | F.RCU,
-        CLS | XDP | SYSCALL,
+        GENERIC,
         (6, 4),
     ),
     _row(
         "int bpf_list_push_front_impl(struct bpf_list_head *head, struct bpf_list_node *node, void *meta__ign, u64 off)",
         F(0),
-        CLS | XDP | SYSCALL,
+        GENERIC,
         (6, 2),
     ),
     _row(
         "int bpf_list_push_back_impl(struct bpf_list_head *head, struct bpf_list_node *node, void *meta__ign, u64 off)",
         F(0),
-        CLS | XDP | SYSCALL,
+        GENERIC,
         (6, 2),
     ),
     _row(
         "struct bpf_list_node *bpf_list_pop_front(struct bpf_list_head *head)",
         F.ACQUIRE | F.RET_NULL,
-        CLS | XDP | SYSCALL,
+        GENERIC,
         (6, 2),
     ),
     _row(
         "struct bpf_list_node *bpf_list_pop_back(struct bpf_list_head *head)",
         F.ACQUIRE | F.RET_NULL,
-        CLS | XDP | SYSCALL,
+        GENERIC,
         (6, 2),
     ),
-    _row("struct bpf_list_node *bpf_list_front(struct bpf_list_head *head)", F.RET_NULL, CLS | XDP | SYSCALL, (6, 16)),
-    _row("struct bpf_list_node *bpf_list_back(struct bpf_list_head *head)", F.RET_NULL, CLS | XDP | SYSCALL, (6, 16)),
+    _row("struct bpf_list_node *bpf_list_front(struct bpf_list_head *head)", F.RET_NULL, GENERIC, (6, 16)),
+    _row("struct bpf_list_node *bpf_list_back(struct bpf_list_head *head)", F.RET_NULL, GENERIC, (6, 16)),
     _row(
         "int bpf_rbtree_add_impl(struct bpf_rb_root *root, struct bpf_rb_node *node, void *less, void *meta__ign, u64 off)",
         F(0),
-        CLS | XDP | SYSCALL,
+        GENERIC,
         (6, 3),
     ),
-    _row("struct bpf_rb_node *bpf_rbtree_first(struct bpf_rb_root *root)", F.RET_NULL, CLS | XDP | SYSCALL, (6, 3)),
+    _row("struct bpf_rb_node *bpf_rbtree_first(struct bpf_rb_root *root)", F.RET_NULL, GENERIC, (6, 3)),
     _row(
         "struct bpf_rb_node *bpf_rbtree_remove(struct bpf_rb_root *root, struct bpf_rb_node *node)",
         F.ACQUIRE | F.RET_NULL,
-        CLS | XDP | SYSCALL,
+        GENERIC,
         (6, 3),
     ),
-    _row("struct bpf_rb_node *bpf_rbtree_root(struct bpf_rb_root *root)", F.RET_NULL, CLS | XDP | SYSCALL, (6, 16)),
+    _row("struct bpf_rb_node *bpf_rbtree_root(struct bpf_rb_root *root)", F.RET_NULL, GENERIC, (6, 16)),
     _row(
         "struct bpf_rb_node *bpf_rbtree_left(struct bpf_rb_root *root, struct bpf_rb_node *node)",
         F.RET_NULL,
-        CLS | XDP | SYSCALL,
+        GENERIC,
         (6, 16),
     ),
     _row(
         "struct bpf_rb_node *bpf_rbtree_right(struct bpf_rb_root *root, struct bpf_rb_node *node)",
         F.RET_NULL,
-        CLS | XDP | SYSCALL,
+        GENERIC,
         (6, 16),
     ),
-    _row("int bpf_wq_init(struct bpf_wq *wq, void *p__map, unsigned int flags)", F(0), ALL, (6, 10)),
-    _row(
-        "int bpf_wq_set_callback_impl(struct bpf_wq *wq, void *callback_fn, unsigned int flags, void *aux__prog)",
-        F(0),
-        ALL,
-        (6, 10),
-    ),
-    _row("int bpf_wq_start(struct bpf_wq *wq, unsigned int flags)", F(0), ALL, (6, 10)),
-    _row("void bpf_throw(u64 cookie)", F(0), CLS | XDP | SYSCALL, (6, 7)),
-    _row(
-        "struct task_struct *bpf_task_acquire(struct task_struct *p)",
-        F.ACQUIRE | F.RCU | F.RET_NULL,
-        CLS | XDP | SYSCALL,
-        (6, 2),
-    ),
-    _row("void bpf_task_release(struct task_struct *p)", F.RELEASE, CLS | XDP | SYSCALL, (6, 2)),
-    _row("struct task_struct *bpf_task_from_pid(s32 pid)", F.ACQUIRE | F.RET_NULL, CLS | XDP | SYSCALL, (6, 2)),
-    _row(
-        "struct cgroup *bpf_cgroup_acquire(struct cgroup *cgrp)",
-        F.ACQUIRE | F.RCU | F.RET_NULL,
-        CLS | XDP | SYSCALL,
-        (6, 2),
-    ),
-    _row("void bpf_cgroup_release(struct cgroup *cgrp)", F.RELEASE, CLS | XDP | SYSCALL, (6, 2)),
+    _row("void bpf_throw(u64 cookie)", F(0), GENERIC, (6, 7)),
     _row("int bpf_xdp_pull_data(struct xdp_md *x, u32 len)", F(0), XDP, (6, 18)),
-    _row(
-        "int bpf_xdp_metadata_rx_hash(const struct xdp_md *ctx, u32 *hash, enum xdp_rss_hash_type *rss_type)",
-        F.TRUSTED_ARGS,
-        XDP,
-        (6, 3),
-    ),
-    _row("int bpf_xdp_metadata_rx_timestamp(const struct xdp_md *ctx, u64 *timestamp)", F.TRUSTED_ARGS, XDP, (6, 3)),
-    _row(
-        "int bpf_xdp_metadata_rx_vlan_tag(const struct xdp_md *ctx, __be16 *vlan_proto, u16 *vlan_tci)",
-        F.TRUSTED_ARGS,
-        XDP,
-        (6, 8),
-    ),
     _row("int bpf_strcmp(const char *s1__ign, const char *s2__ign)", F(0), ALL, (6, 17)),
     _row("int bpf_strcasecmp(const char *s1__ign, const char *s2__ign)", F(0), ALL, (6, 18)),
     _row("int bpf_strlen(const char *s__ign)", F(0), ALL, (6, 17)),
@@ -318,19 +296,386 @@ _ROWS = (
     _row("int bpf_strstr(const char *s1__ign, const char *s2__ign)", F(0), ALL, (6, 17)),
     _row("int bpf_strnstr(const char *s1__ign, const char *s2__ign, size_t len)", F(0), ALL, (6, 17)),
     _row("s64 bpf_map_sum_elem_count(const struct bpf_map *map)", F.TRUSTED_ARGS, ALL, (6, 6)),
+    _row("void __bpf_trap(void)", F(0), ALL, (6, 16)),
     _row(
-        "int bpf_copy_from_user_str(void *dst, u32 dst__sz, const void *unsafe_ptr__ign, u64 flags)",
-        F.SLEEPABLE,
+        "int bpf_probe_read_kernel_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign)",
+        F(0),
         ALL,
-        (6, 12),
+        (6, 16),
     ),
-    _row("void bpf_key_put(struct bpf_key *bkey)", F.RELEASE, CLS | XDP | SYSCALL, (6, 1)),
-    _row("struct bpf_key *bpf_lookup_system_key(u64 id)", F.ACQUIRE | F.RET_NULL, CLS | XDP | SYSCALL, (6, 1)),
     _row(
-        "struct bpf_key *bpf_lookup_user_key(s32 serial, u64 flags)",
-        F.ACQUIRE | F.RET_NULL | F.SLEEPABLE,
-        CLS | XDP | SYSCALL,
-        (6, 1),
+        "int bpf_probe_read_kernel_str_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign)",
+        F(0),
+        ALL,
+        (6, 16),
+    ),
+    _row("struct bpf_cpumask *bpf_cpumask_create(void)", F.ACQUIRE | F.RET_NULL, SYSCALL, (6, 3)),
+    _row(
+        "struct bpf_cpumask *bpf_cpumask_acquire(struct bpf_cpumask *cpumask)",
+        F.ACQUIRE | F.TRUSTED_ARGS,
+        SYSCALL,
+        (6, 3),
+    ),
+    _row("void bpf_cpumask_release(struct bpf_cpumask *cpumask)", F.RELEASE, SYSCALL, (6, 3)),
+    _row("u32 bpf_cpumask_first(const struct cpumask *cpumask)", F.RCU, SYSCALL, (6, 3)),
+    _row("u32 bpf_cpumask_first_zero(const struct cpumask *cpumask)", F.RCU, SYSCALL, (6, 3)),
+    _row("u32 bpf_cpumask_first_and(const struct cpumask *src1, const struct cpumask *src2)", F.RCU, SYSCALL, (6, 5)),
+    _row("void bpf_cpumask_set_cpu(u32 cpu, struct bpf_cpumask *cpumask)", F.RCU, SYSCALL, (6, 3)),
+    _row("void bpf_cpumask_clear_cpu(u32 cpu, struct bpf_cpumask *cpumask)", F.RCU, SYSCALL, (6, 3)),
+    _row("bool bpf_cpumask_test_cpu(u32 cpu, const struct cpumask *cpumask)", F.RCU, SYSCALL, (6, 3)),
+    _row("bool bpf_cpumask_test_and_set_cpu(u32 cpu, struct bpf_cpumask *cpumask)", F.RCU, SYSCALL, (6, 3)),
+    _row("bool bpf_cpumask_test_and_clear_cpu(u32 cpu, struct bpf_cpumask *cpumask)", F.RCU, SYSCALL, (6, 3)),
+    _row("void bpf_cpumask_setall(struct bpf_cpumask *cpumask)", F.RCU, SYSCALL, (6, 3)),
+    _row("void bpf_cpumask_clear(struct bpf_cpumask *cpumask)", F.RCU, SYSCALL, (6, 3)),
+    _row(
+        "bool bpf_cpumask_and(struct bpf_cpumask *dst, const struct cpumask *src1, const struct cpumask *src2)",
+        F.RCU,
+        SYSCALL,
+        (6, 3),
+    ),
+    _row(
+        "void bpf_cpumask_or(struct bpf_cpumask *dst, const struct cpumask *src1, const struct cpumask *src2)",
+        F.RCU,
+        SYSCALL,
+        (6, 3),
+    ),
+    _row(
+        "void bpf_cpumask_xor(struct bpf_cpumask *dst, const struct cpumask *src1, const struct cpumask *src2)",
+        F.RCU,
+        SYSCALL,
+        (6, 3),
+    ),
+    _row("bool bpf_cpumask_equal(const struct cpumask *src1, const struct cpumask *src2)", F.RCU, SYSCALL, (6, 3)),
+    _row("bool bpf_cpumask_intersects(const struct cpumask *src1, const struct cpumask *src2)", F.RCU, SYSCALL, (6, 3)),
+    _row("bool bpf_cpumask_subset(const struct cpumask *src1, const struct cpumask *src2)", F.RCU, SYSCALL, (6, 3)),
+    _row("bool bpf_cpumask_empty(const struct cpumask *cpumask)", F.RCU, SYSCALL, (6, 3)),
+    _row("bool bpf_cpumask_full(const struct cpumask *cpumask)", F.RCU, SYSCALL, (6, 3)),
+    _row("void bpf_cpumask_copy(struct bpf_cpumask *dst, const struct cpumask *src)", F.RCU, SYSCALL, (6, 3)),
+    _row("u32 bpf_cpumask_any_distribute(const struct cpumask *cpumask)", F.RCU, SYSCALL, (6, 5)),
+    _row(
+        "u32 bpf_cpumask_any_and_distribute(const struct cpumask *src1, const struct cpumask *src2)",
+        F.RCU,
+        SYSCALL,
+        (6, 5),
+    ),
+    _row("u32 bpf_cpumask_weight(const struct cpumask *cpumask)", F.RCU, SYSCALL, (6, 8)),
+    _row("int bpf_cpumask_populate(struct cpumask *cpumask, void *src, size_t src__sz)", F.RCU, SYSCALL, (6, 15)),
+    *_refused(
+        "it has no tasks",
+        _row(
+            "struct task_struct *bpf_task_acquire(struct task_struct *p)",
+            F.ACQUIRE | F.RCU | F.RET_NULL,
+            GENERIC,
+            (6, 2),
+        ),
+        _row("void bpf_task_release(struct task_struct *p)", F.RELEASE, GENERIC, (6, 2)),
+        _row("struct task_struct *bpf_task_from_pid(s32 pid)", F.ACQUIRE | F.RET_NULL, GENERIC, (6, 2)),
+        _row("struct task_struct *bpf_task_from_vpid(s32 vpid)", F.ACQUIRE | F.RET_NULL, GENERIC, (6, 14)),
+        _row(
+            "int bpf_send_signal_task(struct task_struct *task, int sig, enum pid_type type, u64 value)",
+            F.TRUSTED_ARGS,
+            GENERIC,
+            (6, 13),
+        ),
+        _row(
+            "int bpf_iter_task_new(struct bpf_iter_task *it, struct task_struct *task__nullable, unsigned int flags)",
+            F.ITER_NEW | F.TRUSTED_ARGS | F.RCU_PROTECTED,
+            ALL,
+            (6, 7),
+        ),
+        _row("struct task_struct *bpf_iter_task_next(struct bpf_iter_task *it)", F.ITER_NEXT | F.RET_NULL, ALL, (6, 7)),
+        _row("void bpf_iter_task_destroy(struct bpf_iter_task *it)", F.ITER_DESTROY, ALL, (6, 7)),
+        _row(
+            "int bpf_iter_task_vma_new(struct bpf_iter_task_vma *it, struct task_struct *task, u64 addr)",
+            F.ITER_NEW | F.RCU,
+            ALL,
+            (6, 7),
+        ),
+        _row(
+            "struct vm_area_struct *bpf_iter_task_vma_next(struct bpf_iter_task_vma *it)",
+            F.ITER_NEXT | F.RET_NULL,
+            ALL,
+            (6, 7),
+        ),
+        _row("void bpf_iter_task_vma_destroy(struct bpf_iter_task_vma *it)", F.ITER_DESTROY, ALL, (6, 7)),
+        _row(
+            "int bpf_copy_from_user_task_str(void *dst, u32 dst__sz, const void *unsafe_ptr__ign, struct task_struct *tsk, u64 flags)",
+            F.SLEEPABLE,
+            ALL,
+            (6, 15),
+        ),
+        _row(
+            "int bpf_copy_from_user_task_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign, struct task_struct *tsk)",
+            F.SLEEPABLE | F.TRUSTED_ARGS,
+            ALL,
+            (6, 16),
+        ),
+        _row(
+            "int bpf_copy_from_user_task_str_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign, struct task_struct *tsk)",
+            F.SLEEPABLE | F.TRUSTED_ARGS,
+            ALL,
+            (6, 16),
+        ),
+        _row(
+            "int bpf_task_work_schedule_signal_impl(struct task_struct *task, struct bpf_task_work *tw, void *map__map, void *callback, void *aux__prog)",
+            F.TRUSTED_ARGS,
+            ALL,
+            (6, 18),
+        ),
+        _row(
+            "int bpf_task_work_schedule_resume_impl(struct task_struct *task, struct bpf_task_work *tw, void *map__map, void *callback, void *aux__prog)",
+            F.TRUSTED_ARGS,
+            ALL,
+            (6, 18),
+        ),
+    ),
+    *_refused(
+        "it has no control groups",
+        _row("struct cgroup *bpf_cgroup_acquire(struct cgroup *cgrp)", F.ACQUIRE | F.RCU | F.RET_NULL, GENERIC, (6, 2)),
+        _row("void bpf_cgroup_release(struct cgroup *cgrp)", F.RELEASE, GENERIC, (6, 2)),
+        _row(
+            "struct cgroup *bpf_cgroup_ancestor(struct cgroup *cgrp, int level)",
+            F.ACQUIRE | F.RCU | F.RET_NULL,
+            GENERIC,
+            (6, 2),
+        ),
+        _row("struct cgroup *bpf_cgroup_from_id(u64 cgid)", F.ACQUIRE | F.RET_NULL, GENERIC, (6, 4)),
+        _row(
+            "int bpf_cgroup_read_xattr(struct cgroup *cgroup, const char *name__str, struct bpf_dynptr *value_p)",
+            F.RCU,
+            ALL,
+            (6, 17),
+        ),
+        _row("long bpf_task_under_cgroup(struct task_struct *task, struct cgroup *ancestor)", F.RCU, GENERIC, (6, 5)),
+        _row(
+            "struct cgroup *bpf_task_get_cgroup1(struct task_struct *task, int hierarchy_id)",
+            F.ACQUIRE | F.RCU | F.RET_NULL,
+            GENERIC,
+            (6, 8),
+        ),
+        _row(
+            "int bpf_iter_css_new(struct bpf_iter_css *it, struct cgroup_subsys_state *start, unsigned int flags)",
+            F.ITER_NEW | F.TRUSTED_ARGS | F.RCU_PROTECTED,
+            ALL,
+            (6, 7),
+        ),
+        _row(
+            "struct cgroup_subsys_state *bpf_iter_css_next(struct bpf_iter_css *it)",
+            F.ITER_NEXT | F.RET_NULL,
+            ALL,
+            (6, 7),
+        ),
+        _row("void bpf_iter_css_destroy(struct bpf_iter_css *it)", F.ITER_DESTROY, ALL, (6, 7)),
+        _row(
+            "int bpf_iter_css_task_new(struct bpf_iter_css_task *it, struct cgroup_subsys_state *css, unsigned int flags)",
+            F.ITER_NEW | F.TRUSTED_ARGS,
+            ALL,
+            (6, 7),
+        ),
+        _row(
+            "struct task_struct *bpf_iter_css_task_next(struct bpf_iter_css_task *it)",
+            F.ITER_NEXT | F.RET_NULL,
+            ALL,
+            (6, 7),
+        ),
+        _row("void bpf_iter_css_task_destroy(struct bpf_iter_css_task *it)", F.ITER_DESTROY, ALL, (6, 7)),
+    ),
+    *_refused(
+        "it has no kernel memory to look into",
+        _row("struct kmem_cache *bpf_get_kmem_cache(u64 addr)", F.RET_NULL, ALL, (6, 13)),
+        _row("int bpf_iter_kmem_cache_new(struct bpf_iter_kmem_cache *it)", F.ITER_NEW | F.SLEEPABLE, ALL, (6, 13)),
+        _row(
+            "struct kmem_cache *bpf_iter_kmem_cache_next(struct bpf_iter_kmem_cache *it)",
+            F.ITER_NEXT | F.RET_NULL | F.SLEEPABLE,
+            ALL,
+            (6, 13),
+        ),
+        _row(
+            "void bpf_iter_kmem_cache_destroy(struct bpf_iter_kmem_cache *it)",
+            F.ITER_DESTROY | F.SLEEPABLE,
+            ALL,
+            (6, 13),
+        ),
+        _row("int bpf_iter_dmabuf_new(struct bpf_iter_dmabuf *it)", F.ITER_NEW | F.SLEEPABLE, ALL, (6, 16)),
+        _row(
+            "struct dma_buf *bpf_iter_dmabuf_next(struct bpf_iter_dmabuf *it)",
+            F.ITER_NEXT | F.RET_NULL | F.SLEEPABLE,
+            ALL,
+            (6, 16),
+        ),
+        _row("void bpf_iter_dmabuf_destroy(struct bpf_iter_dmabuf *it)", F.ITER_DESTROY | F.SLEEPABLE, ALL, (6, 16)),
+    ),
+    *_refused(
+        "it gives programs no memory of a user process",
+        _row(
+            "int bpf_copy_from_user_str(void *dst, u32 dst__sz, const void *unsafe_ptr__ign, u64 flags)",
+            F.SLEEPABLE,
+            ALL,
+            (6, 12),
+        ),
+        _row(
+            "int bpf_copy_from_user_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign)",
+            F.SLEEPABLE,
+            ALL,
+            (6, 16),
+        ),
+        _row(
+            "int bpf_copy_from_user_str_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign)",
+            F.SLEEPABLE,
+            ALL,
+            (6, 16),
+        ),
+        _row(
+            "int bpf_probe_read_user_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign)",
+            F(0),
+            ALL,
+            (6, 16),
+        ),
+        _row(
+            "int bpf_probe_read_user_str_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign)",
+            F(0),
+            ALL,
+            (6, 16),
+        ),
+    ),
+    *_refused(
+        "it runs nothing after a program has returned",
+        _row("int bpf_wq_init(struct bpf_wq *wq, void *p__map, unsigned int flags)", F(0), ALL, (6, 10)),
+        _row(
+            "int bpf_wq_set_callback_impl(struct bpf_wq *wq, void *callback_fn, unsigned int flags, void *aux__prog)",
+            F(0),
+            ALL,
+            (6, 10),
+        ),
+        _row("int bpf_wq_start(struct bpf_wq *wq, unsigned int flags)", F(0), ALL, (6, 10)),
+    ),
+    *_refused(
+        "it has no arena maps",
+        _row(
+            "void *bpf_arena_alloc_pages(void *p__map, void *addr__ign, u32 page_cnt, int node_id, u64 flags)",
+            F.TRUSTED_ARGS | F.SLEEPABLE,
+            ALL,
+            (6, 9),
+        ),
+        _row(
+            "void bpf_arena_free_pages(void *p__map, void *ptr__ign, u32 page_cnt)",
+            F.TRUSTED_ARGS | F.SLEEPABLE,
+            ALL,
+            (6, 9),
+        ),
+        _row(
+            "int bpf_arena_reserve_pages(void *p__map, void *ptr__ign, u32 page_cnt)",
+            F.TRUSTED_ARGS | F.SLEEPABLE,
+            ALL,
+            (6, 17),
+        ),
+    ),
+    *_refused(
+        "it has no keyrings",
+        _row(
+            "struct bpf_key *bpf_lookup_user_key(s32 serial, u64 flags)",
+            F.ACQUIRE | F.RET_NULL | F.SLEEPABLE,
+            GENERIC,
+            (6, 1),
+        ),
+        _row("struct bpf_key *bpf_lookup_system_key(u64 id)", F.ACQUIRE | F.RET_NULL, GENERIC, (6, 1)),
+        _row("void bpf_key_put(struct bpf_key *bkey)", F.RELEASE, GENERIC, (6, 1)),
+    ),
+    *_refused(
+        "it tracks no connections",
+        _row(
+            "struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *skb_ctx, struct bpf_sock_tuple *bpf_tuple, u32 tuple__sz, struct bpf_ct_opts *opts, u32 opts__sz)",
+            F.ACQUIRE | F.RET_NULL,
+            CLS | XDP,
+            (5, 18),
+        ),
+        _row(
+            "struct nf_conn *bpf_xdp_ct_lookup(struct xdp_md *xdp_ctx, struct bpf_sock_tuple *bpf_tuple, u32 tuple__sz, struct bpf_ct_opts *opts, u32 opts__sz)",
+            F.ACQUIRE | F.RET_NULL,
+            CLS | XDP,
+            (5, 18),
+        ),
+        _row(
+            "struct nf_conn___init *bpf_skb_ct_alloc(struct __sk_buff *skb_ctx, struct bpf_sock_tuple *bpf_tuple, u32 tuple__sz, struct bpf_ct_opts *opts, u32 opts__sz)",
+            F.ACQUIRE | F.RET_NULL,
+            CLS | XDP,
+            (6, 0),
+        ),
+        _row(
+            "struct nf_conn___init *bpf_xdp_ct_alloc(struct xdp_md *xdp_ctx, struct bpf_sock_tuple *bpf_tuple, u32 tuple__sz, struct bpf_ct_opts *opts, u32 opts__sz)",
+            F.ACQUIRE | F.RET_NULL,
+            CLS | XDP,
+            (6, 0),
+        ),
+        _row(
+            "struct nf_conn *bpf_ct_insert_entry(struct nf_conn___init *nfct_i)",
+            F.ACQUIRE | F.RET_NULL | F.RELEASE,
+            CLS | XDP,
+            (6, 0),
+        ),
+        _row("void bpf_ct_release(struct nf_conn *nfct)", F.RELEASE, CLS | XDP, (5, 18)),
+        _row("void bpf_ct_set_timeout(struct nf_conn___init *nfct, u32 timeout)", F.TRUSTED_ARGS, CLS | XDP, (6, 0)),
+        _row("int bpf_ct_change_timeout(struct nf_conn *nfct, u32 timeout)", F.TRUSTED_ARGS, CLS | XDP, (6, 0)),
+        _row("int bpf_ct_set_status(const struct nf_conn___init *nfct, u32 status)", F.TRUSTED_ARGS, CLS | XDP, (6, 0)),
+        _row("int bpf_ct_change_status(struct nf_conn *nfct, u32 status)", F.TRUSTED_ARGS, CLS | XDP, (6, 0)),
+        _row(
+            "int bpf_ct_set_nat_info(struct nf_conn___init *nfct, union nf_inet_addr *addr, int port, enum nf_nat_manip_type manip)",
+            F.TRUSTED_ARGS,
+            CLS | XDP,
+            (6, 1),
+        ),
+    ),
+    *_refused(
+        "it has no IPsec states",
+        _row(
+            "struct xfrm_state *bpf_xdp_get_xfrm_state(struct xdp_md *ctx, struct bpf_xfrm_state_opts *opts, u32 opts__sz)",
+            F.ACQUIRE | F.RET_NULL,
+            XDP,
+            (6, 8),
+        ),
+        _row("void bpf_xdp_xfrm_state_release(struct xfrm_state *x)", F.RELEASE, XDP, (6, 8)),
+    ),
+    *_refused(
+        "it has no sockets",
+        _row(
+            "int bpf_sk_assign_tcp_reqsk(struct __sk_buff *s, struct sock *sk, struct bpf_tcp_req_attrs *attrs, int attrs__sz)",
+            F.TRUSTED_ARGS,
+            CLS,
+            (6, 9),
+        ),
+    ),
+    *_refused(
+        "it binds no programs to devices",
+        _row(
+            "int bpf_xdp_metadata_rx_timestamp(const struct xdp_md *ctx, u64 *timestamp)", F.TRUSTED_ARGS, XDP, (6, 3)
+        ),
+        _row(
+            "int bpf_xdp_metadata_rx_hash(const struct xdp_md *ctx, u32 *hash, enum xdp_rss_hash_type *rss_type)",
+            F.TRUSTED_ARGS,
+            XDP,
+            (6, 3),
+        ),
+        _row(
+            "int bpf_xdp_metadata_rx_vlan_tag(const struct xdp_md *ctx, __be16 *vlan_proto, u16 *vlan_tci)",
+            F.TRUSTED_ARGS,
+            XDP,
+            (6, 8),
+        ),
+    ),
+    *_refused(
+        "its programs have no streams; use bpf_trace_printk",
+        _row(
+            "int bpf_stream_vprintk_impl(int stream_id, const char *fmt__str, const void *args, u32 len__sz, void *aux__prog)",
+            F.TRUSTED_ARGS,
+            ALL,
+            (6, 18),
+        ),
+    ),
+    *_refused(
+        "it is for the kernel's own tests",
+        _row("void bpf_kfunc_call_test_release(struct prog_test_ref_kfunc *p)", F.RELEASE, CLS | SYSCALL, (5, 18)),
+        _row("void bpf_kfunc_call_memb_release(struct prog_test_member *p)", F.RELEASE, CLS | SYSCALL, (5, 19)),
+        _row("int bpf_modify_return_test_tp(int nonce)", F(0), ALL, (6, 10)),
     ),
 )
 

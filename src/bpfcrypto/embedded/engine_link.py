@@ -160,9 +160,10 @@ def _signed(word: int) -> int:
 
 
 def _missing(kind: str, name: str) -> NotSupportedError:
+    known = KFUNCS.get(name)
     return NotSupportedError(
         f"{kind} '{name}'",
-        requires="the embedded engine does not have it",
+        requires="the embedded engine does not have it" + (f" because {known.reason}" if known and known.reason else ""),
         hint="the kernel engine may: open_engine('kernel')",
     )
 
