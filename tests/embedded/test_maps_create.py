@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 KPTRS = load_spec((Path(__file__).parents[1] / "bpf" / "maps_kptr.bpf.o").read_bytes())
 
-ALL = frozenset(TYPES)
 ARRAYS = frozenset({MapType.ARRAY, MapType.PERCPU_ARRAY})
-HASHES = ALL - ARRAYS
+HASHES = frozenset({MapType.HASH, MapType.PERCPU_HASH, MapType.LRU_HASH, MapType.LRU_PERCPU_HASH})
+ALL = ARRAYS | HASHES
+KINDS = sorted(ALL)
 LRU = frozenset({MapType.LRU_HASH, MapType.LRU_PERCPU_HASH})
 PERCPU = frozenset({MapType.PERCPU_ARRAY, MapType.PERCPU_HASH, MapType.LRU_PERCPU_HASH})
 
@@ -88,7 +89,7 @@ ROWS: list[tuple[dict[str, int], dict[frozenset[MapType], int]]] = [
 ]
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_rules(engine: Engine, kind: MapType) -> None:
     """Sizes, flags, entries and NUMA nodes: each row gives its errno, or succeeds."""
     for changes, errnos in ROWS:
@@ -98,7 +99,7 @@ def test_rules(engine: Engine, kind: MapType) -> None:
         assert refused(engine, replace(plain, **changes)) == expected, changes  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_kptr(engine: Engine, kind: MapType) -> None:
     """Each of these types takes a value with a kptr."""
     assert refused(engine, replace(KPTRS.maps["m_hash"], type=kind), KPTRS.btf) == 0
@@ -124,7 +125,7 @@ FLAGS = {
 }
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_kptr_flags(engine: Engine, kind: MapType) -> None:
     """Programs must have full access to a value with a kptr; user space need not."""
     for flag, errno in FLAGS.items():
@@ -149,7 +150,7 @@ SEC("tc") int unused(void *ctx) { return bpf_map_lookup_elem(&m, &(u32){0}) != 0
 """
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_lock_types(engine: Engine, kind: MapType, compile_bpf: object) -> None:
     """A spin lock beside the kptr is for ARRAY and HASH only."""
     object_spec = load_spec(compile_bpf(LOCKED))  # type: ignore[operator]
@@ -170,7 +171,7 @@ BTF_ROWS: list[tuple[dict[str, object], dict[frozenset[MapType], int]]] = [
 ]
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_value_types(engine: Engine, kind: MapType) -> None:
     """The sizes of key and value types have to be those of the map; no types at all is fine."""
     plain = replace(KPTRS.maps["m_hash"], type=kind)
@@ -189,8 +190,8 @@ def test_rules_cover_types() -> None:
 
 def test_other_types_by_name(embedded_engine: Engine) -> None:
     """A type that the embedded engine does not have is refused by its name."""
-    with pytest.raises(NotSupportedError, match="LPM_TRIE"):
-        refused(embedded_engine, MapSpec("m", MapType.LPM_TRIE, 8, 8, 4, MapFlag.NO_PREALLOC))
+    with pytest.raises(NotSupportedError, match="SOCKHASH"):
+        refused(embedded_engine, MapSpec("m", MapType.SOCKHASH, 4, 4, 4))
 
 
 def test_no_memory(embedded_engine: Engine) -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from bpfcrypto.abi.errno import ENOTSUPP
 from bpfcrypto.abi.maps import RULES, MapFlag, MapType, UpdateFlag
-from bpfcrypto.embedded.maps import TYPES
 from bpfcrypto.errors import KeyNotFoundError, MapError, MapFullError, MapTypeError
 from bpfcrypto.loader.load import load_spec
 from bpfcrypto.spec import CollectionSpec, MapSpec
@@ -22,7 +21,12 @@ if TYPE_CHECKING:
     from bpfcrypto.engine import Collection, Engine, Map
 
 KINDS = {
-    **{kind.name: (kind, MapFlag(0)) for kind in TYPES},
+    "ARRAY": (MapType.ARRAY, MapFlag(0)),
+    "PERCPU_ARRAY": (MapType.PERCPU_ARRAY, MapFlag(0)),
+    "HASH": (MapType.HASH, MapFlag(0)),
+    "PERCPU_HASH": (MapType.PERCPU_HASH, MapFlag(0)),
+    "LRU_HASH": (MapType.LRU_HASH, MapFlag(0)),
+    "LRU_PERCPU_HASH": (MapType.LRU_PERCPU_HASH, MapFlag(0)),
     "HASH lazy": (MapType.HASH, MapFlag.NO_PREALLOC),
     "PERCPU_HASH lazy": (MapType.PERCPU_HASH, MapFlag.NO_PREALLOC),
     "LRU_HASH per CPU": (MapType.LRU_HASH, MapFlag.NO_COMMON_LRU),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import IntEnum, IntFlag
+from enum import Flag, IntEnum, IntFlag
 from errno import EACCES, EINVAL, EOPNOTSUPP
 
 from bpfcrypto.abi.errno import ENOTSUPP
@@ -76,6 +76,16 @@ class UpdateFlag(IntFlag):
     LOCK = 4
 
 
+class BatchCommand(Flag):
+    """The commands on many elements at once: BPF_MAP_LOOKUP_BATCH and its kin."""
+
+    NONE = 0
+    LOOKUP = 1
+    LOOKUP_AND_DELETE = 2
+    UPDATE = 4
+    DELETE = 8
+
+
 class Pinning(IntEnum):
     """The ``pinning`` attribute of a BTF-defined map."""
 
@@ -89,6 +99,9 @@ MAX_PERCPU_VALUE = 1 << 15  # PCPU_MIN_UNIT_SIZE, after rounding up to 8
 MAX_ARRAY_VALUE = (1 << 31) - 1
 MAX_HASH_ELEMENT = (1 << 22) - 49  # key and value: KMALLOC_MAX_SIZE less struct htab_elem, and one
 MAX_HASH_ENTRIES = 1 << 27  # the number of buckets, a power of two, has to fit 32 bits in bytes
+MAX_KEYLESS_VALUE = 1 << 22  # KMALLOC_MAX_SIZE
+MAX_TRIE_VALUE = (1 << 22) - 256 - 24  # less the longest prefix and struct lpm_trie_node
+_U32_MAX = (1 << 32) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +111,12 @@ class MapRules:
     Attributes:
         flags: creation flags that are not refused out of hand.
         refused_flags: flags that a later check refuses, with its errno, in order.
+        required_flags: creation flags without which there is EINVAL.
+        key_sizes, value_sizes: least and most bytes; EINVAL beyond.
+        extra: bits of map_extra that may be set.
+        ring: max_entries is the size of a ring buffer in bytes: whole pages, and a power of two.
+        untyped_key: value types are taken, key types are not.
+        batches: commands on many elements that exist; ENOTSUPP for the others.
         indexed: keys are indices below max_entries and every element exists: no deletion (EINVAL), no lookup_and_delete.
         percpu: one copy of each value per possible CPU.
         lru: a full map evicts an element instead of refusing one.
@@ -108,26 +127,45 @@ class MapRules:
 
     flags: MapFlag
     refused_flags: tuple[tuple[MapFlag, int], ...] = ()
+    required_flags: MapFlag = MapFlag(0)
+    key_sizes: tuple[int, int] = (1, _U32_MAX)
+    value_sizes: tuple[int, int] = (1, _U32_MAX)
+    extra: int = 0
+    ring: bool = False
+    untyped_key: bool = False
+    batches: BatchCommand = BatchCommand.NONE
     indexed: bool = False
     percpu: bool = False
     lru: bool = False
     max_value_size: int = MAX_ARRAY_VALUE
     max_element_size: int | None = None
-    max_entries: int = (1 << 32) - 1
+    max_entries: int = _U32_MAX
 
 
 _ARRAY = MapRules(
     ACCESS_FLAGS | MapFlag.NUMA_NODE | MapFlag.PRESERVE_ELEMS | MapFlag.MMAPABLE | MapFlag.INNER_MAP,
     refused_flags=((MapFlag.PRESERVE_ELEMS, EINVAL),),
+    batches=BatchCommand.LOOKUP | BatchCommand.UPDATE,
     indexed=True,
 )
 _HASH = MapRules(
     ACCESS_FLAGS | MapFlag.NUMA_NODE | MapFlag.NO_PREALLOC | MapFlag.NO_COMMON_LRU | MapFlag.ZERO_SEED,
     refused_flags=((MapFlag.NO_COMMON_LRU, EINVAL),),
+    batches=BatchCommand.LOOKUP | BatchCommand.LOOKUP_AND_DELETE | BatchCommand.UPDATE | BatchCommand.DELETE,
     max_element_size=MAX_HASH_ELEMENT,
     max_entries=MAX_HASH_ENTRIES,
 )
 _LRU = replace(_HASH, refused_flags=((MapFlag.NO_PREALLOC, ENOTSUPP),), lru=True)
+_TRIE = MapRules(
+    ACCESS_FLAGS | MapFlag.NUMA_NODE | MapFlag.NO_PREALLOC,
+    required_flags=MapFlag.NO_PREALLOC,
+    key_sizes=(4 + 1, 4 + 256),  # the prefix's length, and its bytes
+    value_sizes=(1, MAX_TRIE_VALUE),
+    batches=BatchCommand.LOOKUP | BatchCommand.UPDATE | BatchCommand.DELETE,
+)
+_QUEUE = MapRules(ACCESS_FLAGS | MapFlag.NUMA_NODE, key_sizes=(0, 0), max_value_size=MAX_KEYLESS_VALUE)
+_BLOOM = replace(_QUEUE, flags=_QUEUE.flags | MapFlag.ZERO_SEED, extra=0xF, untyped_key=True)
+_RING = MapRules(MapFlag.NUMA_NODE, key_sizes=(0, 0), value_sizes=(0, 0), ring=True)
 
 
 def _percpu(rules: MapRules, refused: MapFlag = MapFlag.NUMA_NODE) -> MapRules:
@@ -135,7 +173,7 @@ def _percpu(rules: MapRules, refused: MapFlag = MapFlag.NUMA_NODE) -> MapRules:
     return replace(rules, refused_flags=flags, percpu=True, max_value_size=MAX_PERCPU_VALUE)
 
 
-# Types whose rules are known (array_map_alloc_check and htab_map_alloc_check), probed on Linux 6.18.
+# Types whose rules are known (their map_alloc_check and map_alloc functions), probed on Linux 6.18.
 RULES: Mapping[MapType, MapRules] = {
     MapType.ARRAY: _ARRAY,
     MapType.PERCPU_ARRAY: _percpu(_ARRAY, MapFlag.NUMA_NODE | MapFlag.MMAPABLE | MapFlag.INNER_MAP),
@@ -143,7 +181,38 @@ RULES: Mapping[MapType, MapRules] = {
     MapType.PERCPU_HASH: _percpu(_HASH),
     MapType.LRU_HASH: _LRU,
     MapType.LRU_PERCPU_HASH: _percpu(_LRU),
+    MapType.LPM_TRIE: _TRIE,
+    MapType.QUEUE: _QUEUE,
+    MapType.STACK: _QUEUE,
+    MapType.BLOOM_FILTER: _BLOOM,
+    MapType.RINGBUF: _RING,
+    MapType.USER_RINGBUF: _RING,
 }
+
+RINGS = frozenset({MapType.RINGBUF, MapType.USER_RINGBUF})
+
+# Types that take no BTF ids for keys and values (their map_check_btf refuses them); the object's ids stay useful to views.
+UNTYPED = frozenset(
+    {
+        MapType.PROG_ARRAY,
+        MapType.PERF_EVENT_ARRAY,
+        MapType.CGROUP_ARRAY,
+        MapType.STACK_TRACE,
+        MapType.ARRAY_OF_MAPS,
+        MapType.HASH_OF_MAPS,
+        MapType.DEVMAP,
+        MapType.DEVMAP_HASH,
+        MapType.CPUMAP,
+        MapType.XSKMAP,
+        MapType.SOCKMAP,
+        MapType.SOCKHASH,
+        MapType.QUEUE,
+        MapType.STACK,
+        MapType.RINGBUF,
+        MapType.USER_RINGBUF,
+        MapType.ARENA,
+    }
+)
 
 _KEYED = frozenset({MapType.ARRAY, MapType.HASH})
 _STORAGES = frozenset({MapType.SK_STORAGE, MapType.INODE_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE})

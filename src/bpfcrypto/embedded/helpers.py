@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bpfcrypto.embedded import helpers_core, helpers_dynptr, helpers_map, helpers_skb, helpers_trace, helpers_xdp
+from bpfcrypto.embedded import (
+    helpers_core,
+    helpers_dynptr,
+    helpers_map,
+    helpers_queue,
+    helpers_ringbuf,
+    helpers_skb,
+    helpers_trace,
+    helpers_xdp,
+)
 
 if TYPE_CHECKING:
     from bpfcrypto.embedded.state import Native
@@ -13,6 +22,8 @@ if TYPE_CHECKING:
 HELPERS: Mapping[str, Native] = {
     **helpers_core.NATIVES,
     **helpers_map.NATIVES,
+    **helpers_queue.NATIVES,
+    **helpers_ringbuf.NATIVES,
     **helpers_trace.NATIVES,
     **helpers_skb.NATIVES,
     **helpers_xdp.NATIVES,

@@ -6,7 +6,7 @@ A map is the address of its handle. Keys and values are read from the program's 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bpfcrypto.embedded.map_base import EmbeddedMap
 from bpfcrypto.embedded.memory import AccessFault
@@ -15,7 +15,7 @@ from bpfcrypto.embedded.state import Native, error
 if TYPE_CHECKING:
     from bpfcrypto.embedded.state import RunState
 
-
+_Kind = TypeVar("_Kind", bound=EmbeddedMap)
 _POINTER_SIZE = 8
 
 
@@ -25,6 +25,18 @@ def _map(run: RunState, handle: int) -> EmbeddedMap:
     if not isinstance(owner, EmbeddedMap) or owner.address != handle:
         raise AccessFault(f"{handle:#x} is not a map")
     return owner
+
+
+def map_of(run: RunState, handle: int, kind: type[_Kind]) -> _Kind:
+    """The map of a helper that works on some kinds only.
+
+    Raises:
+        AccessFault: no map, or another kind: the verifier lets no such call through.
+    """
+    target = _map(run, handle)
+    if not isinstance(target, kind):
+        raise AccessFault(f"this helper does not work on map '{target.name}' of type {target.spec.type.name}")
+    return target
 
 
 def map_lookup_elem(run: RunState, handle: int, key: int, *_: int) -> int:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from errno import E2BIG, EACCES, EINVAL, EOPNOTSUPP
 from typing import TYPE_CHECKING, NamedTuple
 
-from bpfcrypto.abi.maps import FIELD_TYPES, RULES, MapFlag, MapRules, MapType
-from bpfcrypto.btf.types import DataSec, Int
+from bpfcrypto.abi.maps import FIELD_TYPES, RULES, UNTYPED, MapFlag, MapRules, MapType
+from bpfcrypto.btf.types import Composite, DataSec, Int, Kind
 from bpfcrypto.errors import BtfError
 
 if TYPE_CHECKING:
@@ -49,13 +49,17 @@ def _flags(spec: MapSpec, rules: MapRules) -> Iterator[Refusal]:
     kind = spec.type.name
     both_user = MapFlag.RDONLY | MapFlag.WRONLY
     both_prog = MapFlag.RDONLY_PROG | MapFlag.WRONLY_PROG
-    if spec.map_extra:
-        yield Refusal(EINVAL, f"map_extra is {spec.map_extra:#x}", f"{kind} has no map_extra")
+    if spec.map_extra & ~rules.extra:
+        takes = f"takes bits {rules.extra:#x} of it" if rules.extra else "has no map_extra"
+        yield Refusal(EINVAL, f"map_extra is {spec.map_extra:#x}", f"{kind} {takes}")
     if spec.flags & MapFlag.NUMA_NODE and spec.numa_node not in (0, _ANY_NUMA_NODE):
         yield Refusal(EINVAL, f"NUMA node {spec.numa_node} does not exist", "the embedded engine has node 0 alone")
     unknown = spec.flags & ~int(rules.flags)
     if unknown:
         yield Refusal(EINVAL, f"flags {_names(unknown)} do not fit {kind}", "remove them from map_flags")
+    missing = rules.required_flags & ~spec.flags
+    if missing:
+        yield Refusal(EINVAL, f"flags lack {_names(missing)}", f"{kind} needs them in map_flags")
     for pair in (both_user, both_prog):
         if spec.flags & pair == pair:
             yield Refusal(EINVAL, f"flags {_names(pair)} exclude each other", "keep one of them")
@@ -67,12 +71,16 @@ def _flags(spec: MapSpec, rules: MapRules) -> Iterator[Refusal]:
 
 def _sizes(spec: MapSpec, rules: MapRules) -> Iterator[Refusal]:
     kind = spec.type.name
-    if not spec.max_entries or not spec.key_size or not spec.value_size:
-        yield Refusal(
-            EINVAL,
-            f"key of {spec.key_size} bytes, value of {spec.value_size} bytes, {spec.max_entries} entries",
-            "none of them may be 0",
-        )
+    for what, size, (least, most) in (
+        ("key", spec.key_size, rules.key_sizes),
+        ("value", spec.value_size, rules.value_sizes),
+    ):
+        if not least <= size <= most:
+            takes = f"of {least} to {most} bytes" if most else "of 0 bytes: it has none"
+            yield Refusal(EINVAL, f"{what} of {size} bytes", f"{kind} takes a {what} {takes}")
+    if not spec.max_entries or (rules.ring and spec.max_entries & (spec.max_entries - 1)):
+        takes = "a size that is a power of two, and whole pages" if rules.ring else "at least 1"
+        yield Refusal(EINVAL, f"{spec.max_entries} entries", f"{kind} takes {takes}")
     if rules.indexed and spec.key_size != 4:
         yield Refusal(EINVAL, f"key of {spec.key_size} bytes", f"the key of {kind} is an index of 4 bytes")
     element = spec.key_size + spec.value_size
@@ -85,7 +93,7 @@ def _sizes(spec: MapSpec, rules: MapRules) -> Iterator[Refusal]:
 
 
 def _types(spec: MapSpec, btf: Btf | None, rules: MapRules) -> Iterator[Refusal]:
-    if btf is None or not (spec.key_type or spec.value_type):
+    if btf is None or spec.type in UNTYPED or not (spec.key_type or spec.value_type):
         return
     hint = "the key and value types of the map's definition have to match its sizes"
     value = _size(btf, spec.value_type)
@@ -95,7 +103,10 @@ def _types(spec: MapSpec, btf: Btf | None, rules: MapRules) -> Iterator[Refusal]
             yield Refusal(EINVAL, f"the key's type has {size} bytes, the key {spec.key_size}", hint)
     if value != spec.value_size:
         yield Refusal(EINVAL, f"the value's type has {value} bytes, the value {spec.value_size}", hint)
-    if not spec.key_type:
+    if rules.untyped_key:
+        if spec.key_type:
+            yield Refusal(EINVAL, "the key has a type", f"{spec.type.name} has no keys")
+    elif not spec.key_type:
         section = isinstance(btf[spec.value_type], DataSec)
         if not rules.indexed or not section or spec.max_entries != 1:
             yield Refusal(EINVAL, "the key has no type", "only the map of a data section may leave it out")
@@ -103,6 +114,10 @@ def _types(spec: MapSpec, btf: Btf | None, rules: MapRules) -> Iterator[Refusal]
         key = btf[btf.resolve(spec.key_type)]
         if not isinstance(key, Int) or key.bits != 32 or key.offset:
             yield Refusal(EINVAL, "the key's type is not a 32-bit integer", "declare the key as __u32")
+    elif spec.type is MapType.LPM_TRIE:
+        record = btf[btf.resolve(spec.key_type)]
+        if not isinstance(record, Composite) or record.kind is not Kind.STRUCT:
+            yield Refusal(EINVAL, "the key's type is not a struct", "its first member is the prefix's length, __u32")
 
 
 def _fields(spec: MapSpec, fields: Sequence[SpecialField]) -> Iterator[Refusal]:

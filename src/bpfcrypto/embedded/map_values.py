@@ -95,7 +95,7 @@ class Values:
         self._plain = _gaps(self.fields, self.stride)
         self._memory = memory
         total = self.stride * slots * cpus
-        storage, offset = _storage(total)
+        storage, offset = new_storage(total)
         self._view = memoryview(storage).cast("B")[offset : offset + total]
         self.region = memory.map(
             Region(
@@ -225,7 +225,7 @@ def _gaps(fields: Sequence[SpecialField], size: int) -> tuple[tuple[int, int], .
     return tuple((start, end) for start, end in zip(starts, ends, strict=True) if start < end)
 
 
-def _storage(size: int) -> tuple[ctypes.Array[ctypes.c_char], int]:
+def new_storage(size: int) -> tuple[ctypes.Array[ctypes.c_char], int]:
     """Zeroed memory; large buffers come from the system page by page, when they are touched.
 
     Raises:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from errno import EINVAL, ENOMEM
 from typing import TYPE_CHECKING
 
-from bpfcrypto.abi.maps import KPTR_REFUSED, RULES, MapType
+from bpfcrypto.abi.maps import KPTR_REFUSED, RINGS, RULES, UNTYPED, MapType
+from bpfcrypto.abi.ringbuf import ring_size
 from bpfcrypto.btf.record import SpecialField, special_fields
 from bpfcrypto.embedded.map_array import ArrayMap
 from bpfcrypto.embedded.map_base import EmbeddedMap, Surroundings
 from bpfcrypto.embedded.map_hash import HashMap
+from bpfcrypto.embedded.map_keyless import BloomFilter, QueueStackMap
 from bpfcrypto.embedded.map_lru import LruHashMap
+from bpfcrypto.embedded.map_ringbuf import PAGE, RingBufMap
 from bpfcrypto.embedded.map_rules import Refusal, refusal
+from bpfcrypto.embedded.map_trie import TrieMap
+from bpfcrypto.embedded.map_user_ringbuf import UserRingBufMap
 from bpfcrypto.errors import NotSupportedError, SyscallError
 
 if TYPE_CHECKING:
@@ -28,6 +34,12 @@ TYPES: Mapping[MapType, type[EmbeddedMap]] = {
     MapType.PERCPU_HASH: HashMap,
     MapType.LRU_HASH: LruHashMap,
     MapType.LRU_PERCPU_HASH: LruHashMap,
+    MapType.LPM_TRIE: TrieMap,
+    MapType.QUEUE: QueueStackMap,
+    MapType.STACK: QueueStackMap,
+    MapType.BLOOM_FILTER: BloomFilter,
+    MapType.RINGBUF: RingBufMap,
+    MapType.USER_RINGBUF: UserRingBufMap,
 }
 
 _CONTEXT = "bpf_crypto_ctx"
@@ -52,7 +64,9 @@ def create_map(
         NotSupportedError: a type that the embedded engine does not have.
     """
     fields = special_fields(btf, spec.value_type) if btf is not None and spec.value_type else ()
-    found = refusal(spec, btf, fields) if spec.type in RULES else _kptr_refusal(spec, fields)
+    if spec.type in TYPES and spec.type in UNTYPED:
+        fields = ()  # created without types, its values are plain bytes
+    found = refusal(_as_asked(spec), btf, fields) if spec.type in RULES else _kptr_refusal(spec, fields)
     if found is not None:
         raise _refused(spec, found)
     if spec.type not in TYPES:
@@ -77,6 +91,11 @@ def create_map(
     if spec.data:
         created.values.write_part(0, 0, spec.data)
     return created
+
+
+def _as_asked(spec: MapSpec) -> MapSpec:
+    """What BPF_MAP_CREATE is asked for: the size of a ring is rounded up, as libbpf does."""
+    return replace(spec, max_entries=ring_size(spec.max_entries, PAGE)) if spec.type in RINGS else spec
 
 
 def _kptr_refusal(spec: MapSpec, fields: tuple[SpecialField, ...]) -> Refusal | None:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from bpfcrypto.abi.maps import MapFlag, MapType, Pinning
+from bpfcrypto.abi.maps import RINGS, UNTYPED, MapFlag, MapType, Pinning
+from bpfcrypto.abi.ringbuf import ring_size
 from bpfcrypto.btf.types import Btf
 from bpfcrypto.errors import MapError, MapTypeError, ObjectError, SyscallError
 from bpfcrypto.kernel import bpf, pin
@@ -18,29 +19,6 @@ from bpfcrypto.kernel.info import map_info
 from bpfcrypto.kernel.maps import KernelMap, possible_cpus
 from bpfcrypto.spec import MapSpec
 
-# Types that take no BTF ids for keys and values (their map_check_btf refuses them); the object's ids stay useful to views.
-UNTYPED = frozenset(
-    {
-        MapType.PROG_ARRAY,
-        MapType.PERF_EVENT_ARRAY,
-        MapType.CGROUP_ARRAY,
-        MapType.STACK_TRACE,
-        MapType.ARRAY_OF_MAPS,
-        MapType.HASH_OF_MAPS,
-        MapType.DEVMAP,
-        MapType.DEVMAP_HASH,
-        MapType.CPUMAP,
-        MapType.XSKMAP,
-        MapType.SOCKMAP,
-        MapType.SOCKHASH,
-        MapType.QUEUE,
-        MapType.STACK,
-        MapType.RINGBUF,
-        MapType.USER_RINGBUF,
-        MapType.ARENA,
-    }
-)
-RINGS = frozenset({MapType.RINGBUF, MapType.USER_RINGBUF})
 FIRST_KEY = bytes(4)
 
 
@@ -107,7 +85,7 @@ def max_entries(spec: MapSpec) -> int:
     if spec.type is MapType.PERF_EVENT_ARRAY and not spec.max_entries:
         return possible_cpus()
     if spec.type in RINGS and spec.max_entries:
-        return max(mmap.PAGESIZE, 1 << (spec.max_entries - 1).bit_length())
+        return ring_size(spec.max_entries, mmap.PAGESIZE)
     return spec.max_entries
 
 
