@@ -1,0 +1,1 @@
+"""The verifier: path-exploring abstract interpretation with the kernel's domain and the kernel's verdicts."""
