@@ -148,6 +148,19 @@ Storable: TypeAlias = "bytes | Map | Program | RedirectTarget"
 """What a map can be given as a value: bytes, or a live object where the map's elements are such objects."""
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One step of reading a map in batches.
+
+    Attributes:
+        elements: keys with their values.
+        token: where the next step goes on; None after the last one.
+    """
+
+    elements: tuple[tuple[bytes, bytes], ...]
+    token: bytes | None
+
+
 class Map(Protocol):
     """A live map. Keys and values are bytes of exactly ``spec.key_size`` and ``value_bytes`` bytes.
 
@@ -193,7 +206,123 @@ class Map(Protocol):
 
     def delete(self, key: bytes) -> None: ...
 
+    def lookup_and_delete(self, key: bytes) -> bytes:
+        """The value of ``key``, which is taken out; ENOTSUPP for a type that does not have it."""
+        ...
+
     def keys(self) -> Iterator[bytes]: ...
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """All keys with their values."""
+        ...
+
+    def freeze(self) -> None:
+        """Forbid writing from user space, for good; programs still can."""
+        ...
+
+    def lookup_batch(self, count: int, token: bytes | None = None) -> Batch:
+        """Some elements, and where to go on (BPF_MAP_LOOKUP_BATCH).
+
+        Which commands on many elements a type has is in ``abi.maps.RULES``; the others are ENOTSUPP.
+
+        Args:
+            count: the most elements to give, at least 1. A hash gives whole buckets, and so less where the next one does not fit.
+            token: ``token`` of the batch before; None at the start.
+
+        Raises:
+            MapFullError: the first bucket alone holds more than ``count`` (ENOSPC).
+        """
+        ...
+
+    def lookup_and_delete_batch(self, count: int, token: bytes | None = None) -> Batch:
+        """As ``lookup_batch``, and takes the elements out."""
+        ...
+
+    def update_batch(self, elements: Iterable[tuple[bytes, bytes]], flags: UpdateFlag = ...) -> None:
+        """Store many elements. The first that is refused ends it, and ``done`` of the error says how many were stored before.
+
+        Args:
+            elements: keys with their values.
+            flags: ANY or LOCK; others are EINVAL.
+        """
+        ...
+
+    def delete_batch(self, keys: Iterable[bytes]) -> None:
+        """Take many elements out. The first that is refused ends it, and ``done`` of the error says how many went before."""
+        ...
+
+
+@runtime_checkable
+class QueueMap(Map, Protocol):
+    """A QUEUE, which gives its oldest value, or a STACK, which gives its newest.
+
+    It has no keys; with b"" for a key, ``update`` pushes, ``lookup`` peeks and ``lookup_and_delete`` pops.
+    """
+
+    def push(self, value: bytes, flags: UpdateFlag = ...) -> None:
+        """Add a value. EXIST: a full map drops its oldest one, where it else refuses the new one (E2BIG)."""
+        ...
+
+    def peek(self) -> bytes:
+        """The next value; KeyNotFoundError where there is none."""
+        ...
+
+    def pop(self) -> bytes:
+        """The next value, taken out; KeyNotFoundError where there is none."""
+        ...
+
+
+@runtime_checkable
+class FilterMap(Map, Protocol):
+    """A BLOOM_FILTER: a set that forgets nothing and lists nothing."""
+
+    def push(self, value: bytes) -> None:
+        """Add a value."""
+        ...
+
+    def contains(self, value: bytes) -> bool:
+        """Whether the value may have been pushed; False is certain."""
+        ...
+
+
+@runtime_checkable
+class RingMap(Map, Protocol):
+    """A RINGBUF: programs append records, user space takes them out. One reader at a time."""
+
+    def records(self) -> Iterator[bytes]:
+        """Take out the finished records, oldest first, until there is none or one that a program is still writing.
+
+        A record is gone from the ring when it is given; stop where you like, and call again for the rest.
+
+        Raises:
+            MapError: the map was frozen before it was first read (EPERM).
+        """
+        ...
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the ring is not empty; a program that asks for no wake-up lets the reader sleep on.
+
+        Args:
+            timeout: seconds; None waits for ever.
+
+        Returns:
+            Whether there is anything in the ring, be it unfinished.
+        """
+        ...
+
+
+@runtime_checkable
+class UserRingMap(Map, Protocol):
+    """A USER_RINGBUF: user space appends samples, programs drain them with bpf_user_ringbuf_drain."""
+
+    def submit(self, data: bytes) -> None:
+        """Append a sample.
+
+        Raises:
+            MapFullError: it can never fit the ring (E2BIG), or does not fit now (ENOSPC).
+            MapError: the map was frozen before it was first written (EPERM).
+        """
+        ...
 
 
 @runtime_checkable

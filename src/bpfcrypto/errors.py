@@ -193,7 +193,14 @@ class SyscallError(BpfCryptoError, OSError):
 
 
 class MapError(BpfCryptoError):
-    """A map operation failed. ``errno`` is the positive errno that the kernel gives for it."""
+    """A map operation failed.
+
+    Attributes:
+        errno: the positive errno that the kernel gives for it.
+        done: elements of a batch that were stored or deleted before.
+    """
+
+    done = 0
 
     def __init__(self, message: str, *, errno: int, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -208,7 +215,7 @@ class KeyNotFoundError(MapError, KeyError):
 
 
 class MapFullError(MapError):
-    """The map has no room for another element (E2BIG)."""
+    """The map has no room for another element (E2BIG, ENOSPC)."""
 
     def __init__(self, message: str, *, errno: int = _errno.E2BIG, hint: str | None = None) -> None:
         super().__init__(message, errno=errno, hint=hint)

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import itertools
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from errno import E2BIG, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPERM
+from errno import E2BIG, EEXIST, EINVAL, ENOENT, ENOSPC, EOPNOTSUPP, EPERM
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
@@ -27,6 +27,7 @@ from bpfcrypto.abi.errno import ENOTSUPP
 from bpfcrypto.abi.errno import text as errno_text
 from bpfcrypto.abi.maps import RULES, MapFlag, UpdateFlag
 from bpfcrypto.btf.record import FieldKind, SpecialField
+from bpfcrypto.embedded.map_batch import Batches
 from bpfcrypto.embedded.map_values import Destructor, Values, round_up
 from bpfcrypto.embedded.memory import AccessFault, Memory, Region
 from bpfcrypto.embedded.rcu import Rcu
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _ERRORS: Mapping[int, type[MapError]] = {
     ENOENT: KeyNotFoundError,
     E2BIG: MapFullError,
+    ENOSPC: MapFullError,
     EINVAL: MapTypeError,
     EOPNOTSUPP: MapTypeError,
     ENOTSUPP: MapTypeError,
@@ -51,6 +53,7 @@ _HINTS: Mapping[int, str] = {
     EPERM: "the map is frozen, or was created for reading (or writing) only",
     EEXIST: "there is an element with that key; update it with UpdateFlag.ANY or EXIST",
     E2BIG: "the map has max_entries elements, or the index is beyond them",
+    ENOSPC: "the map has max_entries elements, or one hash bucket holds more than the batch: ask for more at once",
 }
 _LOCKS = frozenset({FieldKind.SPIN_LOCK, FieldKind.RES_SPIN_LOCK})
 
@@ -86,7 +89,7 @@ class Surroundings:
     create: Callable[[MapSpec], EmbeddedMap] | None = None
 
 
-class EmbeddedMap(ABC):
+class EmbeddedMap(Batches):
     """A live map. Its values and its handle are in memory until it is closed.
 
     Args:
@@ -203,14 +206,9 @@ class EmbeddedMap(ABC):
             MapError: NOEXIST, and there is such a key (EEXIST); the map is frozen or for reading only (EPERM).
         """
         self._check_key(key)
-        if not isinstance(value, bytes | bytearray | memoryview):
-            raise MapTypeError(
-                f"map '{self.name}': a value has {self.value_bytes} bytes, it is no {type(value).__name__}"
-            )
-        if len(value) != self.value_bytes:
-            raise MapTypeError(f"map '{self.name}': a value has {self.value_bytes} bytes, not {len(value)}")
+        data = self._check_value(value)
         self._check_mode("update", key, MapFlag.RDONLY)
-        errno = EINVAL if flags & UpdateFlag.LOCK and not self._has_lock else self._write(key, value, flags, None)
+        errno = EINVAL if flags & UpdateFlag.LOCK and not self._has_lock else self._write(key, data, flags, None)
         if errno:
             self._fail("update", key, errno)
 
@@ -373,6 +371,15 @@ class EmbeddedMap(ABC):
     def _check_key(self, key: bytes) -> None:
         if len(key) != self._spec.key_size:
             raise MapTypeError(f"map '{self.name}': a key has {self._spec.key_size} bytes, not {len(key)}")
+
+    def _check_value(self, value: object) -> Bytes:
+        if not isinstance(value, bytes | bytearray | memoryview):
+            raise MapTypeError(
+                f"map '{self.name}': a value has {self.value_bytes} bytes, it is no {type(value).__name__}"
+            )
+        if len(value) != self.value_bytes:
+            raise MapTypeError(f"map '{self.name}': a value has {self.value_bytes} bytes, not {len(value)}")
+        return value
 
     def _check_mode(self, operation: str, key: bytes, forbidden: MapFlag) -> None:
         frozen = self._frozen and forbidden & MapFlag.RDONLY

@@ -5,20 +5,28 @@ address keeps seeing the old value until that memory is used again. A preallocat
 updates do write in place: those of per-CPU maps, and those with BPF_F_LOCK, which leave the kptrs of the value alone.
 
 Memory of deleted elements stays mapped and waits for the next insertion.
+
+Keys are listed bucket by bucket, in each the newest element first. The kernel draws the seed of its hash for every map that has not
+BPF_F_ZERO_SEED; here it is 0 for all, so that a run repeats.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from errno import E2BIG, EEXIST, EINVAL, ENOENT
+from functools import lru_cache
+from itertools import count
 from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.maps import MapFlag, UpdateFlag
+from bpfcrypto.embedded.jhash import jhash
 from bpfcrypto.embedded.map_base import USER_CPU, EmbeddedMap, Surroundings
 
 if TYPE_CHECKING:
     from bpfcrypto.crypto.provider import Bytes
     from bpfcrypto.spec import MapSpec
+
+_hash = lru_cache(maxsize=1 << 16)(jhash)
 
 
 class HashMap(EmbeddedMap):
@@ -31,6 +39,8 @@ class HashMap(EmbeddedMap):
         self._unused = iter(range(spec.max_entries))
         self._spare = list(range(spec.max_entries, self._slot_count()))
         self._preallocated = not spec.flags & MapFlag.NO_PREALLOC
+        self._born: dict[int, int] = {}  # when an element came into its bucket, by slot
+        self._births = count()
 
     def lookup_address(self, key: Bytes, cpu: int) -> int:
         """Address of the value, 0 where there is no such key."""
@@ -72,15 +82,20 @@ class HashMap(EmbeddedMap):
         if not self._preallocated:
             self.values.drop(slot)
         self._fill(slot, value, cpu)
-        self._elements[key] = slot
+        self._link(key, slot)
         return 0
 
     def _replace(self, key: bytes, old: int, value: Bytes, cpu: int | None) -> None:
         where = USER_CPU if cpu is None else cpu % len(self._spare)
         slot, self._spare[where] = self._spare[where], old
         self.values.write(slot, value)
-        self._elements[key] = slot
+        self._link(key, slot)
         self.values.drop(old)
+
+    def _link(self, key: bytes, slot: int) -> None:
+        """Make an element the one of ``key``, at the head of its bucket."""
+        self._born[slot] = next(self._births)
+        self._elements[key] = slot
 
     def _fill(self, slot: int, value: Bytes, cpu: int | None) -> None:
         """The value of a new element: a program on a CPU gives its own copy, the others become zero."""
@@ -109,8 +124,20 @@ class HashMap(EmbeddedMap):
             return value if isinstance(value, int) else self._remove(key) or value
 
     def _keys(self) -> Iterable[bytes]:
+        return [key for _, keys in self._buckets() for key in keys]
+
+    def _buckets(self) -> list[tuple[int, list[bytes]]]:
+        mask = (1 << (self._table_size() - 1).bit_length()) - 1
+        buckets: dict[int, list[bytes]] = {}
         with self._lock:
-            return list(self._elements)
+            newest_first = sorted(self._elements, key=lambda key: -self._born[self._elements[key]])
+        for key in newest_first:
+            buckets.setdefault(_hash(key) & mask, []).append(key)
+        return sorted(buckets.items())
+
+    def _table_size(self) -> int:
+        """The number that, rounded up to a power of two, is that of the buckets."""
+        return self._spec.max_entries
 
 
 def presence_errno(exists: bool, flags: int) -> int:

@@ -42,6 +42,9 @@ class LruHashMap(HashMap):
         entries, cpus = self._spec.max_entries, self._around.cpus
         return -(-entries // cpus) * cpus if self._spec.flags & MapFlag.NO_COMMON_LRU else entries
 
+    def _table_size(self) -> int:
+        return self._slot_count()
+
     def _write(self, key: bytes, value: Bytes, flags: int, cpu: int | None) -> int:
         if flags > UpdateFlag.EXIST:
             return EINVAL
@@ -69,7 +72,7 @@ class LruHashMap(HashMap):
     def _use(self, node: Node, key: bytes, value: Bytes, cpu: int | None, old: int | None) -> None:
         """Make a new element the one of ``key``."""
         self._fill(node.slot, value, cpu)
-        self._elements[key] = node.slot
+        self._link(key, node.slot)
         self._key_of[node.slot] = key
         if old is not None:
             node.referenced = True
