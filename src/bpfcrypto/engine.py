@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from bpfcrypto.abi.maps import UpdateFlag
-    from bpfcrypto.abi.progs import ProgType
+    from bpfcrypto.abi.progs import ProgType, RunFlag
     from bpfcrypto.spec import CollectionSpec, MapSpec, ProgramSpec
     from bpfcrypto.views import TypedMap, Variable
 
@@ -360,7 +360,15 @@ class Program(Protocol):
         """The program's number, which is what a program array shows in place of it; unique on its engine."""
         ...
 
-    def run(self, data: bytes = b"", *, ctx: bytes = b"", repeat: int = 1, cpu: int | None = None) -> RunResult:
+    def run(
+        self,
+        data: bytes = b"",
+        *,
+        ctx: bytes = b"",
+        repeat: int = 1,
+        cpu: int | None = None,
+        flags: RunFlag = ...,
+    ) -> RunResult:
         """Run the program once, or ``repeat`` times on the same packet, which is not reset in between.
 
         Args:
@@ -368,6 +376,8 @@ class Program(Protocol):
             ctx: struct __sk_buff, struct xdp_md, or a syscall program's context.
             repeat: 0 or 1 is one run; syscall programs take no more.
             cpu: where it runs, counted from 0; None for any.
+            flags: CHECKSUM_COMPLETE makes the sum of an skb known before the run and compares it with the packet afterwards:
+                EBADMSG where the program changed bytes and did not say so.
 
         Raises:
             SyscallError: the kernel would refuse the arguments; ``errno`` is what it answers.

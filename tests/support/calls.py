@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bpfcrypto.abi.helpers import BY_NAME
 from bpfcrypto.abi.kfuncs import KFUNCS
 from bpfcrypto.abi.maps import MapType
-from bpfcrypto.abi.progs import ProgFlag, ProgType
+from bpfcrypto.abi.progs import ProgFlag, ProgType, RunFlag
 from bpfcrypto.errors import SyscallError
 from bpfcrypto.isa.insn import Insn
 from bpfcrypto.spec import CollectionSpec, KfuncRef, MapSpec, MapValueRef, ProgramSpec
@@ -90,6 +90,7 @@ class Row:
     ctx: bytes = b""
     repeat: int = 1
     frags: bool = False
+    flags: RunFlag = RunFlag.NONE
 
 
 class _Code:
@@ -182,7 +183,7 @@ def play(engine: Engine, row: Row) -> dict[str, object]:
     """What a row gives on an engine: errno, or retval, results, packet, context and the memory where it changed."""
     with engine.load(spec(row)) as collection:
         try:
-            result = collection.programs["row"].run(row.data, ctx=row.ctx, repeat=row.repeat)
+            result = collection.programs["row"].run(row.data, ctx=row.ctx, repeat=row.repeat, flags=row.flags)
         except SyscallError as error:
             return {"errno": error.errno}
         memory = collection.maps[_MAP].lookup(bytes(4))

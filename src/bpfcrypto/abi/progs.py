@@ -59,6 +59,13 @@ class ProgFlag(IntFlag):
     XDP_HAS_FRAGS = 1 << 5
 
 
+class RunFlag(IntFlag):
+    """flags of BPF_PROG_TEST_RUN: what a test run can be asked for."""
+
+    NONE = 0
+    CHECKSUM_COMPLETE = 1 << 2  # the sum of an skb is known before the run, and is compared with the packet after it
+
+
 @dataclass(frozen=True, slots=True)
 class SectionKind:
     """What an ELF section name says about the programs in it."""

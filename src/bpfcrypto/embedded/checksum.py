@@ -31,6 +31,12 @@ def partial(data: bytes, start: int = 0) -> int:
     return total
 
 
+def shift(total: int, offset: int) -> int:
+    """A 32-bit sum of bytes as part of a sum in which they start at ``offset`` (csum_shift)."""
+    total &= U32
+    return (total >> 8 | total << 24) & U32 if offset & 1 else total
+
+
 def fold16(total: int) -> int:
     """A 32-bit sum as 16 bits (csum_from32to16)."""
     total = (total & U16) + (total >> 16 & U16)

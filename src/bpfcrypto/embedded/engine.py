@@ -53,6 +53,9 @@ class EmbeddedEngine:
         step_limit: instructions after which a run is stopped with a RunError.
         trace: takes each line of bpf_trace_printk.
         interfaces: network interfaces that a test run's ctx may name: index -> number of receive queues.
+        skb_linear: bytes of an skb that TC programs find between ``data`` and ``data_end``; None for all. The rest is where programs
+            must first get it from with bpf_skb_pull_data, as in the skbs of real TCP connections (whose linear part ends behind the
+            headers). The kernel's own test runs know only linear skbs up to Linux 6.18.
         why_not: more to say in ``capabilities.why_not``.
     """
 
@@ -63,11 +66,13 @@ class EmbeddedEngine:
         step_limit: int = STEP_LIMIT,
         trace: Callable[[str], None] = _silent,
         interfaces: Mapping[int, int] | None = None,
+        skb_linear: int | None = None,
         why_not: Mapping[str, str] | None = None,
     ) -> None:
         self._cpus = cpus or os.cpu_count() or 1
         self._step_limit = step_limit
         self._trace = trace
+        self._skb_linear = skb_linear
         self._interfaces = {LOOPBACK: 1} if interfaces is None else dict(interfaces)
         self._why_not = {**_WHY_NOT, **(why_not or {})}
 
@@ -106,7 +111,7 @@ class EmbeddedEngine:
         chosen = choose_programs(spec, programs)
         memory, rcu = Memory(), Rcu()
         contexts = CryptoContexts(memory, rcu)
-        surface = Surface(memory, rcu, CpuPool(self._cpus), self._interfaces, self._trace)
+        surface = Surface(memory, rcu, CpuPool(self._cpus), self._interfaces, self._trace, self._skb_linear)
         with ExitStack() as undo:
             maps: dict[str, EmbeddedMap] = {}
             for name, each in spec.maps.items():

@@ -8,10 +8,19 @@ from dataclasses import dataclass
 from errno import EBADF
 from typing import TYPE_CHECKING
 
-from bpfcrypto.abi.progs import ProgType
+from bpfcrypto.abi.progs import ProgType, RunFlag
 from bpfcrypto.embedded.memory import Memory
 from bpfcrypto.embedded.state import RunState
-from bpfcrypto.embedded.testrun import check_syscall, make_skb, make_xdp, refuse, skb_ctx, xdp_ctx
+from bpfcrypto.embedded.testrun import (
+    check_flags,
+    check_sum,
+    check_syscall,
+    make_skb,
+    make_xdp,
+    refuse,
+    skb_ctx,
+    xdp_ctx,
+)
 from bpfcrypto.engine import RunResult
 
 if TYPE_CHECKING:
@@ -32,6 +41,7 @@ class Surface:
         cpus: every run holds one.
         interfaces: interface index -> number of receive queues.
         trace: takes the lines of bpf_trace_printk.
+        skb_linear: bytes of an skb that are linear; None for all.
         closed: whether the collection is gone.
     """
 
@@ -40,6 +50,7 @@ class Surface:
     cpus: CpuPool
     interfaces: Interfaces
     trace: Callable[[str], None]
+    skb_linear: int | None = None
     closed: bool = False
 
 
@@ -71,7 +82,15 @@ class EmbeddedProgram:
     def type(self) -> ProgType:
         return self.spec.type
 
-    def run(self, data: bytes = b"", *, ctx: bytes = b"", repeat: int = 1, cpu: int | None = None) -> RunResult:
+    def run(
+        self,
+        data: bytes = b"",
+        *,
+        ctx: bytes = b"",
+        repeat: int = 1,
+        cpu: int | None = None,
+        flags: RunFlag = RunFlag.NONE,
+    ) -> RunResult:
         """Run the program once, or ``repeat`` times on the same packet, which is not reset in between.
 
         Args:
@@ -79,13 +98,14 @@ class EmbeddedProgram:
             ctx: struct __sk_buff, struct xdp_md, or a syscall program's context.
             repeat: 0 or 1 is one run; syscall programs take no more.
             cpu: where it runs; the call waits while another run is there. None takes the lowest CPU that is free.
+            flags: CHECKSUM_COMPLETE, for skbs.
 
         Returns:
             What the run gave; ``ctx`` is filled only when one was given.
 
         Raises:
             SyscallError: the kernel would refuse the arguments; ``errno`` is what it answers. EBADF: the collection is closed.
-                ENXIO: there is no such CPU.
+                ENXIO: there is no such CPU. EBADMSG: the program broke the known sum.
             RunError: the program broke a rule while running.
         """
         with self._surface.cpus.hold(cpu) as held:
@@ -93,21 +113,26 @@ class EmbeddedProgram:
                 raise refuse(EBADF, f"program '{self.name}': its collection is closed")
             memory = Memory(self._surface.memory)
             state = RunState(memory, self.spec, held, trace=self._surface.trace)
-            return self._runner(self, state, data, ctx, repeat)
+            check_flags(self.type, flags)
+            return self._runner(self, state, data, ctx, repeat, flags)
 
-    def _run_skb(self, state: RunState, data: bytes, ctx: bytes, repeat: int) -> RunResult:
-        skb = make_skb(state.memory, data, ctx, self._surface.interfaces)
+    def _run_skb(self, state: RunState, data: bytes, ctx: bytes, repeat: int, flags: RunFlag) -> RunResult:
+        skb = make_skb(state.memory, data, ctx, self._surface.interfaces, linear=self._surface.skb_linear)
+        if flags & RunFlag.CHECKSUM_COMPLETE:
+            skb.checksum.complete(skb.to_bytes()[skb.network_offset :])
         state.packet = skb
         retval, duration = self._repeat(state, skb.handle, repeat)
+        if flags & RunFlag.CHECKSUM_COMPLETE:
+            check_sum(skb)
         return RunResult(retval, skb.to_bytes(), skb_ctx(skb, ctx), duration)
 
-    def _run_xdp(self, state: RunState, data: bytes, ctx: bytes, repeat: int) -> RunResult:
+    def _run_xdp(self, state: RunState, data: bytes, ctx: bytes, repeat: int, _flags: RunFlag) -> RunResult:
         frame = make_xdp(state.memory, data, ctx, self._surface.interfaces)
         state.packet = frame
         retval, duration = self._repeat(state, frame.handle, repeat)
         return RunResult(retval, frame.to_bytes(), xdp_ctx(frame, ctx), duration)
 
-    def _run_syscall(self, state: RunState, data: bytes, ctx: bytes, repeat: int) -> RunResult:
+    def _run_syscall(self, state: RunState, data: bytes, ctx: bytes, repeat: int, _flags: RunFlag) -> RunResult:
         check_syscall(data, ctx, repeat)
         region = state.memory.new(len(ctx), "syscall ctx") if ctx else None
         if region is not None:
@@ -127,7 +152,7 @@ class EmbeddedProgram:
         return retval & 0xFFFFFFFF, (time.perf_counter_ns() - start) // rounds
 
 
-_Runner = Callable[[EmbeddedProgram, RunState, bytes, bytes, int], RunResult]
+_Runner = Callable[[EmbeddedProgram, RunState, bytes, bytes, int, RunFlag], RunResult]
 
 _RUNNERS: dict[ProgType, _Runner] = {
     ProgType.SCHED_CLS: EmbeddedProgram._run_skb,

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from bpfcrypto.embedded import (
     helpers_core,
     helpers_dynptr,
+    helpers_header,
     helpers_map,
     helpers_queue,
     helpers_ringbuf,
     helpers_skb,
+    helpers_skb_state,
     helpers_trace,
     helpers_xdp,
 )
@@ -26,6 +28,8 @@ HELPERS: Mapping[str, Native] = {
     **helpers_ringbuf.NATIVES,
     **helpers_trace.NATIVES,
     **helpers_skb.NATIVES,
+    **helpers_skb_state.NATIVES,
+    **helpers_header.NATIVES,
     **helpers_xdp.NATIVES,
     **helpers_dynptr.NATIVES,
 }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from errno import E2BIG, EINVAL
 from typing import TYPE_CHECKING
 
+from bpfcrypto.embedded import helpers_skb
 from bpfcrypto.embedded.dynptr import MAX_SIZE, NULL, Dynptr, DynptrKind
 from bpfcrypto.embedded.state import Native, error
 
@@ -59,7 +60,10 @@ def dynptr_write(run: RunState, dst: int, offset: int, src: int, size: int, flag
         return error(failed)
     if flags & ~_STORE_FLAGS if dynptr.kind is DynptrKind.SKB else flags:
         return error(EINVAL)
-    return error(dynptr.write(run, offset & _U32, bytes(run.memory.span(src, size))))
+    data = bytes(run.memory.span(src, size))
+    if dynptr.kind is DynptrKind.SKB:
+        return helpers_skb.store(helpers_skb.find_skb(run, dynptr.data), dynptr.offset + (offset & _U32), data, flags)
+    return error(dynptr.write(run, offset & _U32, data))
 
 
 def dynptr_data(run: RunState, address: int, offset: int, size: int, *_: int) -> int:

@@ -1,8 +1,4 @@
-"""Helpers on skbs (net/core/filter.c).
-
-Checksum helpers work on an skb whose checksum the stack has not touched (CHECKSUM_NONE), as a test run's is; so the pseudo-header
-flags change nothing that could be seen.
-"""
+"""Helpers on the bytes of skbs (net/core/filter.c)."""
 
 from __future__ import annotations
 
@@ -19,15 +15,20 @@ if TYPE_CHECKING:
     from bpfcrypto.embedded.state import RunState
 
 _U32 = 0xFFFFFFFF
-_STORE_FLAGS = 3  # BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH
+_RECOMPUTE_CSUM = 1
+_INVALIDATE_HASH = 2
+_STORE_FLAGS = _RECOMPUTE_CSUM | _INVALIDATE_HASH
 _FIELD_SIZE = 0xF  # BPF_F_HDR_FIELD_MASK
 _MARK_MANGLED_0 = 0x20
 _MARK_ENFORCE = 0x40
-_L4_FLAGS = 0xF0 | _FIELD_SIZE  # with BPF_F_PSEUDO_HDR and BPF_F_IPV6
+_PSEUDO_HEADER = 0x10
+_IPV6 = 0x80  # the addresses are in the packet's sum already, and their change with them
+_L4_FLAGS = _MARK_MANGLED_0 | _MARK_ENFORCE | _PSEUDO_HEADER | _IPV6 | _FIELD_SIZE
 _MAX_CHECK_OFFSET = 0xFFFF
 
 
-def _skb(run: RunState, handle: int) -> SkBuff:
+def find_skb(run: RunState, handle: int) -> SkBuff:
+    """The skb of this run, if that is what the program passed."""
     packet = run.packet
     if packet is None or packet.handle != handle or not isinstance(packet, SkBuff):
         raise AccessFault(f"{handle:#x} is not the skb of this run")
@@ -37,7 +38,7 @@ def _skb(run: RunState, handle: int) -> SkBuff:
 def skb_load_bytes(run: RunState, skb: int, offset: int, dst: int, size: int, *_: int) -> int:
     """Copy out of the packet; a failure leaves zeros."""
     size &= _U32
-    data = _skb(run, skb).load(offset & _U32, size)
+    data = find_skb(run, skb).load(offset & _U32, size)
     run.memory.span(dst, size, write=True)[:] = bytes(size) if data is None else data
     return error(EFAULT) if data is None else 0
 
@@ -46,38 +47,43 @@ def skb_store_bytes(run: RunState, skb: int, offset: int, src: int, size: int, f
     """Copy into the packet."""
     if flags & ~_STORE_FLAGS:
         return error(EINVAL)
-    packet = _skb(run, skb)
-    if not packet.store(offset & _U32, bytes(run.memory.span(src, size & _U32))):
+    return store(find_skb(run, skb), offset & _U32, bytes(run.memory.span(src, size & _U32)), flags)
+
+
+def store(packet: SkBuff, offset: int, data: bytes, flags: int) -> int:
+    """Overwrite bytes of the packet with flags that are known to be good; 0 or a negative errno in 64 bits."""
+    old = packet.load(offset, len(data)) if flags & _RECOMPUTE_CSUM else None
+    if not packet.store(offset, data):
         return error(EFAULT)
+    if old is not None:
+        packet.checksum.stored(offset, old, data)
+    if flags & _INVALIDATE_HASH:
+        packet.clear_hash()
     return 0
 
 
 def skb_pull_data(run: RunState, skb: int, size: int, *_: int) -> int:
     """Make the first bytes linear; 0 stands for those that are already."""
-    packet = _skb(run, skb)
+    packet = find_skb(run, skb)
     return error(packet.pull(size & _U32 or packet.linear_size))
 
 
 def skb_change_tail(run: RunState, skb: int, size: int, flags: int, *_: int) -> int:
     """Cut or grow the packet."""
-    return error(_skb(run, skb).change_tail(size & _U32, flags))
+    return error(find_skb(run, skb).change_tail(size & _U32, flags))
 
 
 def skb_change_head(run: RunState, skb: int, room: int, flags: int, *_: int) -> int:
     """Put zeros in front of the packet."""
-    return error(_skb(run, skb).change_head(room & _U32, flags))
+    return error(find_skb(run, skb).change_head(room & _U32, flags))
 
 
-def _replace(run: RunState, handle: int, offset: int, change: Callable[[int], int | None]) -> int:
+def _replace(packet: SkBuff, offset: int, change: Callable[[int], int | None]) -> int:
     """Rewrite the 16-bit checksum at an even offset; ``change`` gives None for arguments that do not go together."""
-    packet = _skb(run, handle)
     offset &= _U32
-    if offset > _MAX_CHECK_OFFSET or offset & 1:
+    if offset > _MAX_CHECK_OFFSET or offset & 1 or packet.pull(offset + 2):
         return error(EFAULT)
-    old = packet.load(offset, 2)
-    if old is None:
-        return error(EFAULT)
-    new = change(int.from_bytes(old, "little"))
+    new = change(int.from_bytes(packet.load(offset, 2) or b"", "little"))
     if new is None:
         return error(EINVAL)
     packet.store(offset, new.to_bytes(2, "little"))
@@ -95,13 +101,15 @@ def _changed(check: int, old: int, new: int, size: int) -> int | None:
 
 def l3_csum_replace(run: RunState, skb: int, offset: int, old: int, new: int, flags: int) -> int:
     """Update the checksum of a network header."""
+    packet = find_skb(run, skb)
     if flags & ~_FIELD_SIZE:
         return error(EINVAL)
-    return _replace(run, skb, offset, lambda check: _changed(check, old, new, flags))
+    return _replace(packet, offset, lambda check: _changed(check, old, new, flags))
 
 
 def l4_csum_replace(run: RunState, skb: int, offset: int, old: int, new: int, flags: int) -> int:
     """Update the checksum of a transport header; with BPF_F_MARK_MANGLED_0, 0 means that there is none."""
+    packet = find_skb(run, skb)
     if flags & ~_L4_FLAGS:
         return error(EINVAL)
     optional = bool(flags & _MARK_MANGLED_0)
@@ -110,9 +118,21 @@ def l4_csum_replace(run: RunState, skb: int, offset: int, old: int, new: int, fl
         if optional and not flags & _MARK_ENFORCE and not check:
             return check
         changed = _changed(check, old, new, flags & _FIELD_SIZE)
+        if changed is not None and flags & _PSEUDO_HEADER:
+            _pseudo(packet, old, new, flags)
         return 0xFFFF if optional and changed == 0 else changed
 
-    return _replace(run, skb, offset, change)
+    return _replace(packet, offset, change)
+
+
+def _pseudo(packet: SkBuff, old: int, new: int, flags: int) -> None:
+    """A changed address is not in the transport's bytes, but in their checksum: the packet's sum changes with the checksum alone."""
+    size = flags & _FIELD_SIZE
+    if size:
+        mask = (1 << 8 * size) - 1
+        packet.checksum.pseudo_changed(old & mask, new & mask)
+    elif not flags & _IPV6:
+        packet.checksum.pseudo_changed_by(new & _U32)
 
 
 NATIVES: Mapping[str, Native] = {

@@ -14,16 +14,20 @@ from collections.abc import Mapping
 from errno import EFAULT, EINVAL, ENOMEM
 
 from bpfcrypto.abi.ctx import SK_BUFF, Field, FieldKind
+from bpfcrypto.abi.errno import ENOTSUPP
 from bpfcrypto.embedded.ctx import CtxAccess
 from bpfcrypto.embedded.memory import Memory
 from bpfcrypto.embedded.packet import CACHE_LINE, ETH_HLEN, PAGE_SIZE, SHARED_INFO, Window, align
+from bpfcrypto.embedded.packet_csum import SkbChecksum
 
 HEADROOM = 64  # NET_SKB_PAD + NET_IP_ALIGN
 MAX_SIZE = 4 * PAGE_SIZE - SHARED_INFO  # SKB_MAX_ALLOC: what change_tail and change_head may grow to
 NO_QUEUE_MAPPING = 0xFFFF
+MIN_802_3 = 0x600  # smaller values of the type field are lengths
 
 _INT_MAX = 0x7FFFFFFF
-_ETH_P_802_3_MIN = 0x600  # smaller values of the type field are lengths
+_U32 = 0xFFFFFFFF
+_NO_TRANSPORT = 0xFFFF  # a 16-bit offset from the start of the buffer
 _ETH_P_802_3, _ETH_P_802_2 = 0x0001, 0x0004
 _HOST, _MULTICAST, _OTHERHOST = 0, 2, 3
 
@@ -31,11 +35,16 @@ _HOST, _MULTICAST, _OTHERHOST = 0, 2, 3
 _STORED_MASKS: Mapping[str, int] = {"tc_index": 0xFFFF, "tc_classid": 0xFFFF, "gso_size": 0xFFFF, "gso_segs": 0xFFFF}
 
 
+def length_protocol(start: bytes) -> int:
+    """The protocol of a frame that has a length for a type, by the two bytes behind it."""
+    return _ETH_P_802_3 if start == b"\xff\xff" else _ETH_P_802_2
+
+
 def _protocol(header: bytes) -> int:
     """The protocol of a frame as the field holds it, which is network byte order (eth_type_trans)."""
     value = int.from_bytes(header[12:14], "big")
-    if value < _ETH_P_802_3_MIN:
-        value = _ETH_P_802_3 if header[14:16] == b"\xff\xff" else _ETH_P_802_2
+    if value < MIN_802_3:
+        value = length_protocol(header[14:16])
     return int.from_bytes(value.to_bytes(2, "big"), "little")
 
 
@@ -53,6 +62,12 @@ class SkBuff:
         memory: the run's memory.
         data: the frame, from its Ethernet header, at least 14 bytes.
         linear: bytes of it in the linear part; None for all.
+
+    Attributes:
+        network_offset: where the network header starts. The Ethernet header starts at 0, whatever programs do in a test run.
+        mac_size: what the stack last took for the size of the Ethernet header; 0 until it did (skb->mac_len).
+        encapsulated: whether a tunnel's headers were put in front (skb->encapsulation).
+        checksum: what is known of its checksum.
     """
 
     def __init__(self, memory: Memory, data: bytes, *, linear: int | None = None) -> None:
@@ -64,7 +79,12 @@ class SkBuff:
         self._region = memory.new(
             SK_BUFF.size, "struct __sk_buff", access=CtxAccess(SK_BUFF, self), owner=self, align=64
         )
-        self._network_offset = ETH_HLEN
+        self.network_offset = ETH_HLEN
+        self.mac_size = 0
+        self._transport = _NO_TRANSPORT
+        self.encapsulated = False
+        self._hashed = False
+        self.checksum = SkbChecksum()
         self._values: dict[str, int] = {field.name: 0 for field in SK_BUFF.fields}
         self._values.update(protocol=_protocol(data[:16]), pkt_type=_packet_type(data[:6]), ifindex=1)
 
@@ -94,6 +114,19 @@ class SkBuff:
     def set(self, name: str, value: int) -> None:
         """Set a field from outside of the program, read-only ones too."""
         self._values[name] = value & _STORED_MASKS.get(name, -1)
+
+    @property
+    def hashed(self) -> bool:
+        """Whether it has a hash, be it 0."""
+        return self._hashed
+
+    def set_hash(self, value: int) -> None:
+        """Give it a hash."""
+        self._values["hash"], self._hashed = value, True
+
+    def clear_hash(self) -> None:
+        """Take its hash away (skb_clear_hash)."""
+        self._values["hash"], self._hashed = 0, False
 
     def read_field(self, field: Field) -> int:
         """A field as the program sees it."""
@@ -157,15 +190,16 @@ class SkBuff:
 
     def change_tail(self, size: int, flags: int) -> int:
         """Cut the packet, or grow it with zeros; 0 or a positive errno (bpf_skb_change_tail)."""
-        if flags or size > MAX_SIZE or size < self._network_offset:
+        if flags or size > MAX_SIZE or size < self._smallest:
             return EINVAL
+        if self.encapsulated:
+            return ENOTSUPP
+        self.pull(self.size)
+        if size != self.size:
+            self.checksum.forget()
         if size > self.size:
-            self.pull(self.size)
             self._append(bytes(size - self.size))
-        elif size > self.linear_size:
-            self._paged = self._paged[: size - self.linear_size]
         else:
-            self._paged = b""
             self._window.move(self._window.start, self._window.start + size)
         self._values["gso_size"] = self._values["gso_segs"] = 0
         return 0
@@ -174,14 +208,56 @@ class SkBuff:
         """Put ``room`` zero bytes in front; 0 or a positive errno (bpf_skb_change_head)."""
         if flags or room > _INT_MAX or (not self.is_gso and self.size + room > MAX_SIZE):
             return EINVAL
+        self.insert(0, room)
+        self.network_offset += room
+        self.mac_size = self.network_offset
+        return 0
+
+    @property
+    def _smallest(self) -> int:
+        """What the packet cannot be cut below: the offset of its transport header, or else of its network header.
+
+        The test run sets no transport header. But the mark for "not set" is a large number that moves along when the buffer grows
+        at its front (skb_headers_offset_update), and wraps; from then on it is taken for an offset.
+        """
+        unset = self._transport == _NO_TRANSPORT
+        return self.network_offset if unset else (self._transport - self._window.start) & _U32
+
+    def set_transport_offset(self, offset: int) -> None:
+        """Say where the transport header starts."""
+        self._transport = (self._window.start + offset) & _NO_TRANSPORT
+
+    def insert_header(self, offset: int, size: int) -> None:
+        """Put ``size`` zero bytes at ``offset``; the headers before and behind them stay where they are in the packet."""
+        follows = self._transport == self._window.start + self.network_offset
+        self.insert(offset, size)
+        if follows:
+            self.set_transport_offset(self.network_offset)
+
+    def insert(self, offset: int, size: int) -> None:
+        """Put ``size`` zero bytes at ``offset`` of the linear part; what is before them moves towards the headroom.
+
+        As in the kernel, the offset may lie behind the packet's end: then bytes of the tailroom move and become part of the packet.
+        """
+        self.pull(min(offset, self.size))
         window = self._window
-        if room > window.start:
-            more = align(room - window.start, HEADROOM)
+        if size > window.start:
+            more = align(size - window.start, HEADROOM)
             window.replace(window.capacity + more, window.start + more)
-        start = window.start - room
-        window.view[start : window.start] = bytes(room)
+            self._transport = (self._transport + more) & _NO_TRANSPORT
+        start = window.start - size
+        head = bytes(window.view[window.start : window.start + offset])
+        window.view[start : window.start + len(head)] = head + bytes(size)
         window.move(start, window.end)
-        self._network_offset += room
+
+    def remove(self, offset: int, size: int) -> int:
+        """Take ``size`` bytes at ``offset`` out; what is before them moves. 0 or a positive errno."""
+        if failed := self.pull(offset + size):
+            return failed
+        window = self._window
+        start = window.start + size
+        window.view[start : start + offset] = bytes(window.view[window.start : window.start + offset])
+        window.move(start, window.end)
         return 0
 
     def _append(self, data: bytes) -> None:

@@ -10,9 +10,10 @@ zeros: an skb then has no wire length, and an xdp frame's linear part is as long
 from __future__ import annotations
 
 from collections.abc import Mapping
-from errno import E2BIG, EINVAL, ENODEV, ENOMEM
+from errno import E2BIG, EBADMSG, EINVAL, ENODEV, ENOMEM
 
 from bpfcrypto.abi.ctx import SK_BUFF, XDP_MD, CtxLayout
+from bpfcrypto.abi.progs import ProgType, RunFlag
 from bpfcrypto.embedded.memory import Memory
 from bpfcrypto.embedded.packet import ETH_HLEN, PAGE_SIZE, SHARED_INFO
 from bpfcrypto.embedded.packet_skb import HEADROOM, SkBuff
@@ -69,7 +70,34 @@ def _stray(layout: CtxLayout, ctx: bytes | bytearray) -> int | None:
     return next((at for at, byte in enumerate(rest) if byte), None)
 
 
-def make_skb(memory: Memory, data: bytes, ctx: bytes, interfaces: Interfaces) -> SkBuff:
+def check_flags(kind: ProgType, flags: RunFlag) -> None:
+    """Which flags a type of program takes.
+
+    Raises:
+        SyscallError: EINVAL.
+    """
+    known = RunFlag.CHECKSUM_COMPLETE if kind in (ProgType.SCHED_CLS, ProgType.SCHED_ACT) else RunFlag.NONE
+    if flags & ~known:
+        raise refuse(
+            EINVAL, f"flags {int(flags):#x} for a program of type {kind.name}", f"it takes {int(known):#x} at most"
+        )
+
+
+def check_sum(skb: SkBuff) -> None:
+    """Compare the known sum with the packet.
+
+    Raises:
+        SyscallError: EBADMSG.
+    """
+    if not skb.checksum.matches(skb.to_bytes()[skb.network_offset :]):
+        raise refuse(
+            EBADMSG,
+            "the packet's sum is not what helpers were told",
+            "store with BPF_F_RECOMPUTE_CSUM, or tell the difference with bpf_csum_update",
+        )
+
+
+def make_skb(memory: Memory, data: bytes, ctx: bytes, interfaces: Interfaces, *, linear: int | None = None) -> SkBuff:
     """The skb of a run (bpf_prog_test_run_skb).
 
     Args:
@@ -77,14 +105,16 @@ def make_skb(memory: Memory, data: bytes, ctx: bytes, interfaces: Interfaces) ->
         data: a frame of 14 to 3712 bytes; at least 34 of IPv4, 54 of IPv6.
         ctx: struct __sk_buff, or b"" for none.
         interfaces: what ``ifindex`` may name.
+        linear: bytes of the packet in the linear part, at least its Ethernet header; None for all. With it, a packet may be as
+            much longer as the pages of an skb hold.
 
     Raises:
         SyscallError: EINVAL, E2BIG or ENODEV, as the kernel.
     """
-    if not ETH_HLEN <= len(data) <= MAX_SKB:
-        raise refuse(
-            EINVAL, f"a packet of {len(data)} bytes", f"an skb of a test run has {ETH_HLEN} to {MAX_SKB} bytes"
-        )
+    head = len(data) if linear is None else min(max(linear, ETH_HLEN), MAX_SKB)
+    limit = MAX_SKB if linear is None else head + MAX_FRAGMENTS * PAGE_SIZE
+    if not ETH_HLEN <= len(data) <= limit:
+        raise refuse(EINVAL, f"a packet of {len(data)} bytes", f"an skb of a test run has {ETH_HLEN} to {limit} bytes")
     given = _whole(SK_BUFF, ctx) if ctx else None
     ifindex = max(_get(SK_BUFF, given, "ifindex"), LOOPBACK) if given is not None else LOOPBACK
     if ifindex not in interfaces:
@@ -98,7 +128,7 @@ def make_skb(memory: Memory, data: bytes, ctx: bytes, interfaces: Interfaces) ->
         )
     if given is not None:
         _check_skb_ctx(given, len(data))
-    skb = SkBuff(memory, data)
+    skb = SkBuff(memory, data, linear=min(head, len(data)))
     if given is not None:
         for field in SK_BUFF.fields:
             if field.settable:

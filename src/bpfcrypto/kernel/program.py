@@ -13,7 +13,7 @@ import threading
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from bpfcrypto.abi.progs import ProgType
+from bpfcrypto.abi.progs import ProgType, RunFlag
 from bpfcrypto.engine import RunResult
 from bpfcrypto.errors import BpfCryptoError, SyscallError
 from bpfcrypto.kernel import bpf, pin
@@ -87,7 +87,15 @@ class KernelProgram:
         """What the kernel says of it."""
         return program_info(self.fd)
 
-    def run(self, data: bytes = b"", *, ctx: bytes = b"", repeat: int = 1, cpu: int | None = None) -> RunResult:
+    def run(
+        self,
+        data: bytes = b"",
+        *,
+        ctx: bytes = b"",
+        repeat: int = 1,
+        cpu: int | None = None,
+        flags: RunFlag = RunFlag.NONE,
+    ) -> RunResult:
         """Run the program once, or ``repeat`` times on the same packet (BPF_PROG_TEST_RUN).
 
         Args:
@@ -95,12 +103,13 @@ class KernelProgram:
             ctx: struct __sk_buff, struct xdp_md, or a syscall program's context.
             repeat: 0 or 1 is one run; syscall programs take no more.
             cpu: where it runs: this thread is bound to that CPU for the call. None leaves the thread where it is.
+            flags: CHECKSUM_COMPLETE, for skbs.
 
         Returns:
             What the run gave. ``ctx`` is filled only when one was given, since asking for it changes what the program sees.
 
         Raises:
-            SyscallError: the kernel refuses the arguments; ENXIO: there is no such CPU.
+            SyscallError: the kernel refuses the arguments; ENXIO: there is no such CPU; EBADMSG: the program broke the known sum.
         """
         packet = self.type is not ProgType.SYSCALL
         with _ANYWHERE if cpu is None else bound_to(cpu):
@@ -111,6 +120,7 @@ class KernelProgram:
                 ctx=ctx,
                 ctx_out=_buffers.ctx if packet and ctx else None,
                 repeat=repeat if repeat != 1 else 0,
+                flags=flags,
             )
         if outcome.errno:
             raise self._refusal(outcome.errno, data)
