@@ -12,9 +12,9 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from bpfcrypto.embedded.interp_ops import ARITHMETIC, COMBINE, TESTS, UNARY
+from bpfcrypto.embedded.interp_ops import ARITHMETIC, TESTS, UNARY, UPDATE, compare_exchange
 from bpfcrypto.embedded.memory import MASK64, AccessFault, Region
 from bpfcrypto.embedded.state import Native, RunState, signed
 from bpfcrypto.isa.codec import imm64
@@ -212,13 +212,14 @@ def _store(site: _Site) -> Step:
 
 
 _ATOMIC = threading.Lock()  # one for all memory: programs in several threads share maps
+_CELLS: Mapping[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 def _atomic(site: _Site) -> Step:
     slot, dst, src, off, size = site.slot, site.insn.dst, site.insn.src, site.insn.off, site.row.size
-    op, mask, fetch = site.row.op, (1 << size * 8) - 1, site.insn.imm & FETCH
+    op, mask, fetch, code = site.row.op, (1 << size * 8) - 1, site.insn.imm & FETCH, _CELLS[size]
 
-    def cell(m: Machine, pointer: int) -> tuple[Region, int]:
+    def place(m: Machine, pointer: int) -> tuple[Region, int]:
         address = pointer + off & MASK64
         if address % size:
             raise AccessFault(f"address {address:#x} is not aligned for an atomic access of {size} bytes")
@@ -227,35 +228,38 @@ def _atomic(site: _Site) -> Step:
             region = m.locate(slot, address, size)
         return region, address - region.base
 
+    def cell(m: Machine, pointer: int) -> memoryview:
+        region, at = place(m, pointer)
+        if region.view is None or not region.writable:
+            raise AccessFault(f"{region.name} cannot be {'written' if region.view is not None else 'read and written'}")
+        return region.view[at : at + size].cast(code)
+
     if op is Op.LOAD_ACQUIRE:
 
         def step(r: list[int], m: Machine) -> None:
-            region, at = cell(m, r[src])
+            region, at = place(m, r[src])
             r[dst] = region.load(at, size)
 
     elif op is Op.STORE_RELEASE:
 
         def step(r: list[int], m: Machine) -> None:
-            region, at = cell(m, r[dst])
+            region, at = place(m, r[dst])
             region.store(at, size, r[src])
 
     elif op is Op.CMPXCHG:
 
         def step(r: list[int], m: Machine) -> None:
-            region, at = cell(m, r[dst])
+            target = cell(m, r[dst])
             with _ATOMIC:
-                old = region.load(at, size)
-                region.store(at, size, r[src] if old == r[0] & mask else old)
-            r[0] = old
+                r[0] = compare_exchange(target, r[0] & mask, r[src] & mask)
 
     else:
-        combine = COMBINE[op]
+        update = UPDATE[op]
 
         def step(r: list[int], m: Machine) -> None:
-            region, at = cell(m, r[dst])
+            target = cell(m, r[dst])
             with _ATOMIC:
-                old = region.load(at, size)
-                region.store(at, size, combine(old, r[src]))
+                old = update(target, r[src], mask)
             if fetch:
                 r[src] = old
 

@@ -92,11 +92,54 @@ UNARY: Mapping[Op, Callable[[int], Unary]] = {
 }
 """Operation -> width -> its function; the machine is little-endian, so to_le only cuts."""
 
-COMBINE: Mapping[Op, Binary] = {
-    Op.ATOMIC_ADD: operator.add,
-    Op.ATOMIC_OR: operator.or_,
-    Op.ATOMIC_AND: operator.and_,
-    Op.ATOMIC_XOR: operator.xor,
-    Op.XCHG: lambda _old, new: new,
+
+def _add(cell: memoryview, operand: int, mask: int) -> int:
+    old: int = cell[0]
+    cell[0] = old + operand & mask
+    return old
+
+
+def _or(cell: memoryview, operand: int, mask: int) -> int:
+    old: int = cell[0]
+    cell[0] = old | operand & mask
+    return old
+
+
+def _and(cell: memoryview, operand: int, _mask: int) -> int:
+    old: int = cell[0]
+    cell[0] = old & operand
+    return old
+
+
+def _xor(cell: memoryview, operand: int, mask: int) -> int:
+    old: int = cell[0]
+    cell[0] = old ^ operand & mask
+    return old
+
+
+def _exchange(cell: memoryview, operand: int, mask: int) -> int:
+    old: int = cell[0]
+    cell[0] = operand & mask
+    return old
+
+
+def compare_exchange(cell: memoryview, expected: int, new: int) -> int:
+    """Store ``new`` where ``expected`` is, and nowhere else; what was there. Both are as wide as the cell."""
+    old: int = cell[0]
+    if old == expected:
+        cell[0] = new
+    return old
+
+
+UPDATE: Mapping[Op, Callable[[memoryview, int, int], int]] = {
+    Op.ATOMIC_ADD: _add,
+    Op.ATOMIC_OR: _or,
+    Op.ATOMIC_AND: _and,
+    Op.ATOMIC_XOR: _xor,
+    Op.XCHG: _exchange,
 }
-"""Atomic operation -> (old memory, source register) -> new memory."""
+"""Atomic operation -> its function of memory (a view of one unsigned integer), operand and mask; it gives what was there.
+
+A plain store of another thread must not fall between the load and the store of one: it would be undone. So nothing is called in
+between, since calls (and jumps back) are where CPython lets other threads in.
+"""
