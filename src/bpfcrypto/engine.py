@@ -12,6 +12,8 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, runtime_checkable
 
+from bpfcrypto.errors import MapTypeError
+
 if TYPE_CHECKING:
     from bpfcrypto.abi.maps import UpdateFlag
     from bpfcrypto.abi.progs import ProgType, RunFlag
@@ -159,6 +161,19 @@ class Batch:
 
     elements: tuple[tuple[bytes, bytes], ...]
     token: bytes | None
+
+
+def check_batch(operation: str, key_size: int, count: int, token: bytes | None) -> None:
+    """What has to be true of a batch read before anyone is asked.
+
+    Raises:
+        MapTypeError: it would hold nothing, or the token is of another map.
+    """
+    if count < 1:
+        raise MapTypeError(f"{operation}: a batch of {count} elements holds nothing")
+    size = max(4, key_size)
+    if token is not None and len(token) != size:
+        raise MapTypeError(f"{operation}: a token of this map has {size} bytes, not {len(token)}")
 
 
 class Map(Protocol):

@@ -106,7 +106,7 @@ def test_queue_and_stack(kind: MapType, first: bytes) -> None:
 
     assert m.lookup(b"") == first * 8
     assert m.lookup_and_delete(b"") == first * 8
-    with pytest.raises(MapTypeError, match="has no keys"):
+    with pytest.raises(MapTypeError, match="keys: EINVAL"):
         list(m.keys())
     m.close()
 

@@ -71,6 +71,7 @@ class Ring:
         self.data = data
         self.size = len(data)
         self.mask = self.size - 1
+        self._released = False
 
     @property
     def consumer(self) -> int:
@@ -120,7 +121,7 @@ class Ring:
 
     def records(self) -> Iterator[bytes]:
         """Take out the finished records in order; a discarded one is skipped, an unfinished one ends it."""
-        while (position := self.consumer) != self.producer:
+        while not self._released and (position := self.consumer) != self.producer:
             word = self.header(position)
             if word & BUSY:
                 return
@@ -155,6 +156,7 @@ class Ring:
         self.producer = position + needed
 
     def release(self) -> None:
-        """Let go of the memory."""
+        """Let go of the memory; a reader that is still at it ends."""
+        self._released = True
         for view in (self._consumer, self._producer, self._words, self.data):
             view.release()

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from bpfcrypto.abi.errno import ENOTSUPP
 from bpfcrypto.abi.maps import BatchCommand, MapFlag, MapRules, UpdateFlag
-from bpfcrypto.engine import Batch
-from bpfcrypto.errors import MapError, MapTypeError
+from bpfcrypto.engine import Batch, check_batch
+from bpfcrypto.errors import MapError
 
 if TYPE_CHECKING:
     from bpfcrypto.crypto.provider import Bytes
+    from bpfcrypto.spec import MapSpec
 
 _TOKEN_SIZE = 4
 
@@ -30,13 +31,15 @@ class Batches(ABC):
 
     def lookup_batch(self, count: int, token: bytes | None = None) -> Batch:
         """Some elements; see :class:`~bpfcrypto.engine.Map`."""
-        self._check_batch("lookup_batch", BatchCommand.LOOKUP, MapFlag.WRONLY, count)
+        check_batch("lookup_batch", self.spec.key_size, count, token)
+        self._check_batch("lookup_batch", BatchCommand.LOOKUP, MapFlag.WRONLY)
         return self._step("lookup_batch", count, token)
 
     def lookup_and_delete_batch(self, count: int, token: bytes | None = None) -> Batch:
         """Some elements, which are taken out; see :class:`~bpfcrypto.engine.Map`."""
         name = "lookup_and_delete_batch"
-        self._check_batch(name, BatchCommand.LOOKUP_AND_DELETE, MapFlag.WRONLY | MapFlag.RDONLY, count)
+        check_batch(name, self.spec.key_size, count, token)
+        self._check_batch(name, BatchCommand.LOOKUP_AND_DELETE, MapFlag.WRONLY | MapFlag.RDONLY)
         batch = self._step(name, count, token)
         for key, _ in batch.elements:
             self._remove(key)
@@ -63,12 +66,10 @@ class Batches(ABC):
         for done, key in enumerate(given):
             self._end_at("delete_batch", key, self._remove(key), done)
 
-    def _check_batch(self, operation: str, command: BatchCommand, forbidden: MapFlag, count: int = 1) -> None:
+    def _check_batch(self, operation: str, command: BatchCommand, forbidden: MapFlag) -> None:
         self._check_mode(operation, b"", forbidden)
         if command not in self._rules.batches:
             self._fail(operation, b"", ENOTSUPP)
-        if count < 1:
-            raise MapTypeError(f"{operation}: a batch of {count} elements holds nothing")
 
     def _end_at(self, operation: str, key: bytes, errno: int, done: int) -> None:
         """Raise what a refused element ends the batch with."""
@@ -102,7 +103,8 @@ class Batches(ABC):
             if len(chosen) + len(keys) > count:
                 if not chosen:
                     self._fail(operation, b"", ENOSPC)
-                return Batch(self._elements_of(chosen), number.to_bytes(_TOKEN_SIZE, "little"))
+                following = number.to_bytes(max(_TOKEN_SIZE, self.spec.key_size), "little")
+                return Batch(self._elements_of(chosen), following)
             chosen += keys
         return Batch(self._elements_of(chosen), None)
 
@@ -113,6 +115,10 @@ class Batches(ABC):
     def _buckets(self) -> list[tuple[int, list[bytes]]] | None:
         """Numbers and keys of the buckets that are not empty, in order; None for a map without buckets."""
         return None
+
+    @property
+    @abstractmethod
+    def spec(self) -> MapSpec: ...
 
     @property
     @abstractmethod

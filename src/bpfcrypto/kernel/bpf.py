@@ -1,8 +1,8 @@
 """One function per bpf(2) command: values in, values or an error out.
 
 Each function builds its argument from the layout table, makes the call and raises what :mod:`~bpfcrypto.kernel.refusal` makes of a
-negative answer. Two commands can fail and still have told something, so they return an outcome instead: BPF_PROG_LOAD (the
-verifier's log) and BPF_PROG_TEST_RUN (a truncated packet).
+negative answer. Some commands can fail and still have told something, so they return an outcome instead: BPF_PROG_LOAD (the
+verifier's log), BPF_PROG_TEST_RUN (a truncated packet) and those that change many elements (how many).
 """
 
 from __future__ import annotations
@@ -85,6 +85,12 @@ def map_create(
 def map_lookup(fd: Fd, key: bytes, value_bytes: int, flags: int = 0) -> bytes:
     """BPF_MAP_LOOKUP_ELEM; ``value_bytes`` is the size as user space sees it. The kernel trusts it: too small a number overruns."""
     return _read_value(Command.MAP_LOOKUP_ELEM, fd, key, value_bytes, flags)
+
+
+def map_peek(fd: Fd, value: bytes) -> None:
+    """BPF_MAP_LOOKUP_ELEM of a Bloom filter, which is asked for a value: ENOENT where it is not there."""
+    buffer = ctypes.create_string_buffer(value, len(value))
+    _call(Command.MAP_LOOKUP_ELEM, attr.MAP_ELEM, map_fd=fd.fileno(), value=ctypes.addressof(buffer))
 
 
 def map_lookup_and_delete(fd: Fd, key: bytes, value_bytes: int, flags: int = 0) -> bytes:
@@ -198,22 +204,38 @@ def map_lookup_batch(
     )
 
 
-def map_update_batch(fd: Fd, keys: bytes, values: bytes, count: int, *, elem_flags: int = 0) -> None:
+@dataclass(frozen=True, slots=True)
+class BatchOutcome:
+    """What a command on many elements answered.
+
+    Attributes:
+        errno: 0, or the positive errno of the element that ended it.
+        done: how many elements came before that one, or all.
+    """
+
+    errno: int
+    done: int
+
+
+def map_update_batch(fd: Fd, keys: bytes, values: bytes, count: int, *, elem_flags: int = 0) -> BatchOutcome:
     """BPF_MAP_UPDATE_BATCH of ``count`` packed keys and values."""
-    _call(
-        Command.MAP_UPDATE_BATCH,
-        attr.MAP_BATCH,
-        keys=address_of(keys),
-        values=address_of(values),
-        count=count,
-        map_fd=fd.fileno(),
-        elem_flags=elem_flags,
+    return _change_batch(
+        Command.MAP_UPDATE_BATCH, fd, count, keys=address_of(keys), values=address_of(values), elem_flags=elem_flags
     )
 
 
-def map_delete_batch(fd: Fd, keys: bytes, count: int) -> None:
+def map_delete_batch(fd: Fd, keys: bytes, count: int) -> BatchOutcome:
     """BPF_MAP_DELETE_BATCH of ``count`` packed keys."""
-    _call(Command.MAP_DELETE_BATCH, attr.MAP_BATCH, keys=address_of(keys), count=count, map_fd=fd.fileno())
+    return _change_batch(Command.MAP_DELETE_BATCH, fd, count, keys=address_of(keys))
+
+
+def _change_batch(command: Command, fd: Fd, count: int, **values: int | bytes) -> BatchOutcome:
+    argument = attr.MAP_BATCH.buffer({"map_fd": fd.fileno(), "count": count, **values})
+    result = syscall.bpf(command, argument)
+    if result >= 0:
+        return BatchOutcome(0, count)
+    done = attr.MAP_BATCH.unpack(argument.raw)["count"]
+    return BatchOutcome(-result, done if done < count else 0)  # a refusal before the first element leaves the count
 
 
 # -- programs -----------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from bpfcrypto.kernel import bpf, pin
 from bpfcrypto.kernel.fd import Fd
 from bpfcrypto.kernel.info import map_info
 from bpfcrypto.kernel.maps import KernelMap, possible_cpus
+from bpfcrypto.kernel.maps_keyless import live_map
 from bpfcrypto.spec import MapSpec
 
 FIRST_KEY = bytes(4)
@@ -59,7 +60,7 @@ def _create(spec: MapSpec, btf: Btf | None, btf_fd: Fd | None) -> KernelMap:
         inner = 0
         if spec.inner is not None:
             inner = template.enter_context(_new(spec.inner, btf_fd, 0)).fileno()
-        return KernelMap(_new(spec, btf_fd, inner), spec, btf)
+        return live_map(_new(spec, btf_fd, inner), spec, btf)
 
 
 def _new(spec: MapSpec, btf_fd: Fd | None, inner: int) -> Fd:
@@ -108,7 +109,7 @@ def _reuse(path: Path, spec: MapSpec, btf: Btf | None) -> KernelMap | None:
             f"map '{spec.name}': '{path}' holds another map: {', '.join(different)}",
             hint="unlink the pin, or load the object with another pin directory",
         )
-    return KernelMap(fd, spec, btf)
+    return live_map(fd, spec, btf)
 
 
 def _fill_slots(made: KernelMap, maps: Mapping[str, KernelMap]) -> None:

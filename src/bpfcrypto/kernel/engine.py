@@ -19,6 +19,7 @@ from bpfcrypto.kernel.collection import KernelCollection
 from bpfcrypto.kernel.info import btf_data, map_info, program_info
 from bpfcrypto.kernel.loading import Loading
 from bpfcrypto.kernel.maps import KernelMap
+from bpfcrypto.kernel.maps_keyless import live_map
 from bpfcrypto.kernel.program import KernelProgram
 from bpfcrypto.source import choose_programs, read_source
 from bpfcrypto.spec import CollectionSpec, MapSpec, ProgramSpec
@@ -112,7 +113,7 @@ class KernelEngine:
             types = read_btf(btf_data(info.btf_id), source=os.fspath(path)) if info.btf_id else None
         except BpfCryptoError:
             types = None
-        return KernelMap(fd, spec, types)
+        return live_map(fd, spec, types)
 
     def open_program(self, path: PathLike) -> KernelProgram:
         """Open a pinned program. Its spec has a name and a type; instructions stay in the kernel.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from bpfcrypto.abi.errno import ENOTSUPP
 from bpfcrypto.abi.errno import text as errno_text
 from bpfcrypto.abi.maps import MapType, UpdateFlag
+from bpfcrypto.engine import Batch, check_batch
 from bpfcrypto.errors import KeyNotFoundError, MapError, MapFullError, MapTypeError, SyscallError
 from bpfcrypto.kernel import bpf, pin
 from bpfcrypto.kernel.fd import Fd
@@ -31,11 +32,11 @@ _Result = TypeVar("_Result")
 
 PER_CPU = frozenset({MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH, MapType.PERCPU_CGROUP_STORAGE})
 INDEXED = frozenset({MapType.ARRAY, MapType.PERCPU_ARRAY})
-KEYLESS = frozenset({MapType.QUEUE, MapType.STACK, MapType.BLOOM_FILTER, MapType.RINGBUF, MapType.USER_RINGBUF})
 
 ERRORS: dict[int, type[MapError]] = {
     errno.ENOENT: KeyNotFoundError,
     errno.E2BIG: MapFullError,
+    errno.ENOSPC: MapFullError,
     errno.EINVAL: MapTypeError,
     errno.EOPNOTSUPP: MapTypeError,
     ENOTSUPP: MapTypeError,
@@ -44,6 +45,7 @@ HINTS = {
     errno.EPERM: "the map is frozen, or was created for reading (or writing) only",
     errno.EEXIST: "there is an element with that key; update it with UpdateFlag.ANY or EXIST",
     errno.E2BIG: "the map has max_entries elements, or the index is beyond them",
+    errno.ENOSPC: "the map has max_entries elements, or one hash bucket holds more than the batch: ask for more at once",
     errno.EBUSY: "a program is writing that element just now; try again",
 }
 # Errnos with which a map type says that it has no batch operations, or the kernel that it is too old for them.
@@ -120,8 +122,7 @@ class KernelMap:
     def update(self, key: bytes, value: bytes, flags: UpdateFlag = UpdateFlag.ANY) -> None:
         """Store ``value``. A context kept in the element is dropped."""
         self._check_key(key)
-        if len(value) != self._value_bytes:
-            raise MapTypeError(f"map '{self.name}': a value has {self._value_bytes} bytes, not {len(value)}")
+        self._check_value(value)
         self._do("update", key, lambda: bpf.map_update(self.fd, key, value, flags))
 
     def delete(self, key: bytes) -> None:
@@ -138,6 +139,45 @@ class KernelMap:
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """All keys with their values."""
         return self._elements(values=True)
+
+    def lookup_batch(self, count: int, token: bytes | None = None) -> Batch:
+        """Some elements; see :class:`~bpfcrypto.engine.Map`."""
+        return self._read_batch("lookup_batch", count, token)
+
+    def lookup_and_delete_batch(self, count: int, token: bytes | None = None) -> Batch:
+        """Some elements, which are taken out; see :class:`~bpfcrypto.engine.Map`."""
+        return self._read_batch("lookup_and_delete_batch", count, token, delete=True)
+
+    def _read_batch(self, operation: str, count: int, token: bytes | None, *, delete: bool = False) -> Batch:
+        key_size, size = self._spec.key_size, self._value_bytes
+        check_batch(operation, key_size, count, token)
+        raw = self._do(
+            operation, b"", lambda: bpf.map_lookup_batch(self.fd, token, count, key_size, size, delete=delete)
+        )
+        return Batch(tuple(_pairs(raw, key_size, size)), raw.token)
+
+    def update_batch(self, elements: Iterable[tuple[bytes, bytes]], flags: UpdateFlag = UpdateFlag.ANY) -> None:
+        """Store many elements; see :class:`~bpfcrypto.engine.Map`."""
+        given = list(elements)
+        for key, value in given:
+            self._check_key(key)
+            self._check_value(value)
+        keys, values = b"".join(key for key, _ in given), b"".join(value for _, value in given)
+        outcome = bpf.map_update_batch(self.fd, keys, values, len(given), elem_flags=flags)
+        self._end_batch("update_batch", outcome)
+
+    def delete_batch(self, keys: Iterable[bytes]) -> None:
+        """Take many elements out; see :class:`~bpfcrypto.engine.Map`."""
+        given = list(keys)
+        for key in given:
+            self._check_key(key)
+        self._end_batch("delete_batch", bpf.map_delete_batch(self.fd, b"".join(given), len(given)))
+
+    def _end_batch(self, operation: str, outcome: bpf.BatchOutcome) -> None:
+        if outcome.errno:
+            error = self._error(operation, b"", SyscallError(operation, outcome.errno))
+            error.done = outcome.done
+            raise error
 
     def freeze(self) -> None:
         """Forbid writing from user space, for good; programs still can."""
@@ -159,6 +199,10 @@ class KernelMap:
         if len(key) != self._spec.key_size:
             raise MapTypeError(f"map '{self.name}': a key has {self._spec.key_size} bytes, not {len(key)}")
 
+    def _check_value(self, value: bytes) -> None:
+        if len(value) != self._value_bytes:
+            raise MapTypeError(f"map '{self.name}': a value has {self._value_bytes} bytes, not {len(value)}")
+
     def _do(self, operation: str, key: bytes, call: Callable[[], _Result]) -> _Result:
         try:
             return call()
@@ -176,8 +220,6 @@ class KernelMap:
         )
 
     def _elements(self, *, values: bool) -> Iterator[tuple[bytes, bytes]]:
-        if self._spec.type in KEYLESS:
-            raise MapTypeError(f"map '{self.name}': a map of type {self._spec.type.name} has no keys")
         try:
             yield from self._batches()
         except SyscallError as error:
@@ -198,11 +240,7 @@ class KernelMap:
                     raise
                 count *= 4  # one hash bucket holds more elements than were asked for
                 continue
-            for index in range(batch.count):
-                yield (
-                    batch.keys[index * key_size : (index + 1) * key_size],
-                    batch.values[index * size : (index + 1) * size],
-                )
+            yield from _pairs(batch, key_size, size)
             token = batch.token
             if token is None:
                 return
@@ -210,7 +248,7 @@ class KernelMap:
     def _steps(self, *, values: bool) -> Iterator[tuple[bytes, bytes]]:
         """Elements one by one. No key twice: after a deletion the kernel starts over, and so the walk ends there."""
         seen = set()
-        key = bpf.map_get_next_key(self.fd, None, self._spec.key_size)
+        key = self._do("keys", b"", lambda: bpf.map_get_next_key(self.fd, None, self._spec.key_size))
         while key is not None and key not in seen:
             seen.add(key)
             following = bpf.map_get_next_key(self.fd, key, self._spec.key_size)
@@ -220,3 +258,12 @@ class KernelMap:
                 if error.errno != errno.ENOENT:  # an element may vanish, or a slot be empty
                     raise self._error("lookup", key, error) from None
             key = following
+
+
+def _pairs(batch: bpf.Batch, key_size: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """The elements of a batch, of which the kernel gives keys and values packed."""
+    for index in range(batch.count):
+        yield (
+            batch.keys[index * key_size : (index + 1) * key_size],
+            batch.values[index * size : (index + 1) * size],
+        )
