@@ -21,6 +21,7 @@ from bpfcrypto.loader.load import load_spec
 from support.annotations import expectation
 from support.packets import sample
 from support.parity import Step, play, run
+from support.texts import texts
 
 if TYPE_CHECKING:
     from bpfcrypto.embedded.engine import EmbeddedEngine
@@ -72,6 +73,12 @@ INPUTS: dict[str, dict[str, tuple[int, ...] | int]] = {
     "dynptrs": {"offset": EDGES["u32"], "length": EDGES["u32"], "flags": (0, 0, 0, 1, 2**63), "given": 64},
     "helpers": {"count": (*SMALL_U32, 1000), "loop_flags": (0, 0, 0, 1)},
     "maps": {"op": range(4), "key": range(6), "flags": (0, 0, 0, 1, 2, 3, 4, 5, 8, 2**32), "given": {"first": EDGES["u64"], "second": EDGES["u32"]}},
+    "text": {"first": texts(), "second": texts(), "count": (0, 1, 2, 3, 4, 8, 63, 64, 65535, 65536, 2**63), "wanted": (0, *b"aAbz", 0xC0, 0xFF, 0x161, 2**32 - 1)},
+    "dynptr_copy": {
+        "dst_offset": (*EDGES["u32"], 20, 300), "src_offset": (*EDGES["u32"], 20, 300), "length": (*EDGES["u32"], 20, 300, 500), "cut": EDGES["u32"],
+        "value": range(256), "given": 640, "memory": 640,
+    },
+    "iterator_bits": {"given": tuple([[a, b, a & b, 2**64 - 1] for a in EDGES["u64"] for b in (0, 5, 2**63)]), "count": (0, 1, 2, 3, 63, 511, 512, 2**32 - 1)},
     "maps_kptr": {"key": range(6), "flags": (0, 0, 0, 1, 2, 3, 4, 8), "cipher_key": 16},
 }  # fmt: skip
 
@@ -104,7 +111,7 @@ def scene(path: Path, program: str) -> list[Step]:
     draw = random.Random(f"{path.name} {program}")
     inputs = INPUTS.get(path.name.removesuffix(".bpf.o"), {})
     if spec_of(path).programs[program].type is ProgType.SYSCALL:
-        packets: list[bytes] = [b""] * 40
+        packets: list[bytes] = [b""] * (40 if inputs else 3)
         ctx = draw.randbytes(408)
     else:
         packets, ctx = [*sample().values()] * 3, b""

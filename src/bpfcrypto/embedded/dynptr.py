@@ -41,6 +41,7 @@ class DynptrKind(IntEnum):
     RINGBUF = 2
     SKB = 3
     XDP = 4
+    SKB_META = 5
 
 
 _IN_MEMORY = (DynptrKind.LOCAL, DynptrKind.RINGBUF)
@@ -73,7 +74,7 @@ class Dynptr:
         """
         data, packed, offset = _LAYOUT.unpack(memory.span(address, DYNPTR_SIZE))
         kind = packed >> _KIND_SHIFT & 7
-        if kind > DynptrKind.XDP or (data and not kind):
+        if kind > DynptrKind.SKB_META or (data and not kind):
             raise AccessFault(f"the 16 bytes at {address:#x} are not a dynptr")
         return cls(DynptrKind(kind), data, packed & MAX_SIZE, offset, bool(packed & _RDONLY))
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bpfcrypto.embedded import kfuncs_core, kfuncs_crypto, kfuncs_dynptr
+from bpfcrypto.embedded import (
+    kfuncs_bits,
+    kfuncs_core,
+    kfuncs_crypto,
+    kfuncs_dynptr,
+    kfuncs_dynptr_copy,
+    kfuncs_section,
+    kfuncs_string,
+)
 
 if TYPE_CHECKING:
     from bpfcrypto.embedded.contexts import CryptoContexts
@@ -14,4 +22,12 @@ if TYPE_CHECKING:
 
 def kfuncs(contexts: CryptoContexts) -> Mapping[str, Native]:
     """Every kfunc, working on one collection's crypto contexts."""
-    return {**kfuncs_core.NATIVES, **kfuncs_dynptr.NATIVES, **kfuncs_crypto.natives(contexts)}
+    return {
+        **kfuncs_core.NATIVES,
+        **kfuncs_section.NATIVES,
+        **kfuncs_bits.NATIVES,
+        **kfuncs_dynptr.NATIVES,
+        **kfuncs_dynptr_copy.NATIVES,
+        **kfuncs_string.NATIVES,
+        **kfuncs_crypto.natives(contexts),
+    }

@@ -1,4 +1,4 @@
-"""kfuncs of the core: RCU sections and the numbers iterator (kernel/bpf/helpers.c, kernel/bpf/bpf_iter.c).
+"""kfuncs of the core: RCU sections, the numbers iterator, traps (kernel/bpf/helpers.c, kernel/bpf/bpf_iter.c).
 
 A whole run is an RCU reader here, so a section inside it has nothing to add.
 
@@ -13,6 +13,7 @@ from errno import E2BIG, EINVAL
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from bpfcrypto.embedded.memory import AccessFault
 from bpfcrypto.embedded.state import Native, error, signed
 
 if TYPE_CHECKING:
@@ -61,10 +62,18 @@ def iter_num_destroy(run: RunState, iterator: int, *_: int) -> int:
     return 0
 
 
+def trap(_run: RunState, *_: int) -> int:
+    """Where a compiler took the code for unreachable: no verified program gets here."""
+    raise AccessFault(
+        "__bpf_trap: the compiler took this code for unreachable, because of an uninitialised variable, say"
+    )
+
+
 NATIVES: Mapping[str, Native] = {
     "bpf_rcu_read_lock": rcu_read_lock,
     "bpf_rcu_read_unlock": rcu_read_unlock,
     "bpf_iter_num_new": iter_num_new,
     "bpf_iter_num_next": iter_num_next,
     "bpf_iter_num_destroy": iter_num_destroy,
+    "__bpf_trap": trap,
 }

@@ -32,6 +32,14 @@ def dynptr_from_skb(run: RunState, skb: int, flags: int, result: int, *_: int) -
     return _from_packet(run, skb, flags, result, DynptrKind.SKB, SkBuff)
 
 
+def dynptr_from_skb_meta(run: RunState, skb: int, flags: int, result: int, *_: int) -> int:
+    """A dynptr over the metadata in front of an skb, of which a test run's has none."""
+    failed = _from_packet(run, skb, flags, result, DynptrKind.SKB_META, SkBuff)
+    if not failed:
+        Dynptr(DynptrKind.SKB_META, skb, 0).store(run.memory, result)
+    return failed
+
+
 def dynptr_from_xdp(run: RunState, xdp: int, flags: int, result: int, *_: int) -> int:
     """A dynptr over the whole xdp frame, fragments included."""
     return _from_packet(run, xdp, flags, result, DynptrKind.XDP, XdpFrame)
@@ -98,6 +106,7 @@ def dynptr_clone(run: RunState, address: int, result: int, *_: int) -> int:
 
 NATIVES: Mapping[str, Native] = {
     "bpf_dynptr_from_skb": dynptr_from_skb,
+    "bpf_dynptr_from_skb_meta": dynptr_from_skb_meta,
     "bpf_dynptr_from_xdp": dynptr_from_xdp,
     "bpf_dynptr_slice": dynptr_slice,
     "bpf_dynptr_slice_rdwr": dynptr_slice_rdwr,

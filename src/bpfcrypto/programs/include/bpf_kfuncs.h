@@ -34,6 +34,9 @@ extern bool bpf_dynptr_is_rdonly(const struct bpf_dynptr *p) __ksym;
 extern __u32 bpf_dynptr_size(const struct bpf_dynptr *p) __ksym;
 extern int bpf_dynptr_copy(struct bpf_dynptr *dst_ptr, u32 dst_off, struct bpf_dynptr *src_ptr, u32 src_off, u32 size) __ksym;
 extern int bpf_dynptr_memset(struct bpf_dynptr *p, u32 offset, u32 size, u8 val) __ksym;
+/* Fill from any address of the kernel (6.16): bytes, or text with its NUL, of which the result is the length. */
+extern int bpf_probe_read_kernel_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign) __ksym;
+extern int bpf_probe_read_kernel_str_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign) __ksym;
 
 /* --- critical sections --- */
 
@@ -45,6 +48,8 @@ extern void bpf_local_irq_save(unsigned long *flags__irq_flag) __ksym;
 extern void bpf_local_irq_restore(unsigned long *flags__irq_flag) __ksym;
 extern int bpf_res_spin_lock(struct bpf_res_spin_lock *lock) __ksym;
 extern void bpf_res_spin_unlock(struct bpf_res_spin_lock *lock) __ksym;
+extern int bpf_res_spin_lock_irqsave(struct bpf_res_spin_lock *lock, unsigned long *flags__irq_flag) __ksym;
+extern void bpf_res_spin_unlock_irqrestore(struct bpf_res_spin_lock *lock, unsigned long *flags__irq_flag) __ksym;
 
 /* --- iterators (those over numbers are in bpf_helpers.h) --- */
 
@@ -66,7 +71,22 @@ extern int bpf_xdp_metadata_rx_vlan_tag(const struct xdp_md *ctx, __be16 *vlan_p
 extern void *bpf_cast_to_kern_ctx(void *obj) __ksym;
 extern void *bpf_rdonly_cast(const void *obj__ign, u32 btf_id__k) __ksym;
 extern s64 bpf_map_sum_elem_count(const struct bpf_map *map) __ksym;
+
+/*
+ * Text (6.17, bpf_strcasecmp 6.18). Results are lengths and places; -ENOENT where nothing is found, -E2BIG for text that has no
+ * end within 65536 bytes, -EFAULT and -ERANGE for what cannot be read. bpf_strcmp() gives -1, 0 or 1.
+ */
 extern int bpf_strcmp(const char *s1__ign, const char *s2__ign) __ksym;
+extern int bpf_strcasecmp(const char *s1__ign, const char *s2__ign) __ksym;
 extern int bpf_strlen(const char *s__ign) __ksym;
+extern int bpf_strnlen(const char *s__ign, size_t count) __ksym;
+extern int bpf_strchr(const char *s__ign, char c) __ksym;
+extern int bpf_strrchr(const char *s__ign, int c) __ksym;
+extern int bpf_strchrnul(const char *s__ign, char c) __ksym;
+extern int bpf_strnchr(const char *s__ign, size_t count, char c) __ksym;
+extern int bpf_strspn(const char *s__ign, const char *accept__ign) __ksym;
+extern int bpf_strcspn(const char *s__ign, const char *reject__ign) __ksym;
+extern int bpf_strstr(const char *s1__ign, const char *s2__ign) __ksym;
+extern int bpf_strnstr(const char *s1__ign, const char *s2__ign, size_t len) __ksym;
 
 #endif
