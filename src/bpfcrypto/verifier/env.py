@@ -7,7 +7,7 @@ how they reach the exploration (verify, prune, backtrack) without importing it: 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bpfcrypto.isa.insn import Insn
     from bpfcrypto.isa.opcode import Opcode
     from bpfcrypto.spec import CollectionSpec, ProgramSpec
-    from bpfcrypto.verifier.state import State
+    from bpfcrypto.verifier.state import Frame, RegType, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,9 @@ class Environment:
             (mark_chain_precision). Called where the kernel calls it; the argument is the register's number.
         push_branch: put a copy of the state aside, to be continued at that instruction, and give the copy for refinement
             (push_stack). The arguments are the state, the instruction to continue at, and the one that branches.
+        push_history: note for backtracking that the instruction used the stack (InsnFlag), or at a branch which registers and
+            slots shared a scalar id, as (frame, register or -1-slot) (push_jmp_history). The arguments are the state, the flags and
+            the links.
         note: take a line for the log that precedes a verdict or stands alone.
         last_id: the last id that was given out.
     """
@@ -62,6 +65,7 @@ class Environment:
     options: Options
     mark_precise: Callable[[State, int], None]
     push_branch: Callable[[State, int, int], State]
+    push_history: Callable[[State, int, tuple[tuple[int, int], ...]], None]
     note: Callable[[str], None]
     last_id: int = 0
 

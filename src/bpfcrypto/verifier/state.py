@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from errno import EACCES
+from errno import EACCES, EINVAL, EOPNOTSUPP
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bpfcrypto.verifier.bounds import UNKNOWN, ZERO, Bounds, const
@@ -28,8 +28,10 @@ REG_SIZE: Final = 8
 MAX_STACK: Final = 512
 MAX_FRAMES: Final = 8
 MAX_VAR_OFF: Final = 1 << 29
-ADD_CONST: Final = 1 << 31
-"""In a scalar's id: the register is the one of the plain id plus ``Reg.off`` (BPF_ADD_CONST)."""
+ADD_CONST64: Final = 1 << 31
+ADD_CONST32: Final = 1 << 30
+ADD_CONST: Final = ADD_CONST64 | ADD_CONST32
+"""Flags in a scalar's id: the register is the one of the plain id plus ``Reg.off``, by a 64-bit or a 32-bit addition."""
 
 
 class Rejected(Exception):
@@ -48,6 +50,11 @@ class Rejected(Exception):
         self.message = message
         self.register = register
         self.id = id
+
+
+def not_modelled(what: str) -> Rejected:
+    """The refusal of a construct that this verifier does not model, whatever the kernel would say."""
+    return Rejected(EOPNOTSUPP, f"not modelled: {what}", id="not-modelled")
 
 
 class RegType(Enum):
@@ -244,8 +251,8 @@ class Reg(NamedTuple):
         return self.target
 
 
-BEYOND_PKT_END: Final = -1
-AT_PKT_END: Final = -2
+AT_PKT_END: Final = -1
+BEYOND_PKT_END: Final = -2
 """``Reg.range`` of packet pointers compared with the packet's end (enum of the same names)."""
 
 NOT_INIT: Final = Reg()
@@ -367,8 +374,10 @@ class Frame:
         """The register as a source operand.
 
         Raises:
-            Rejected: EACCES where nothing was ever written to it.
+            Rejected: EACCES where nothing was ever written to it; EINVAL for r11 and up.
         """
+        if regno > FP:
+            raise Rejected(EINVAL, f"R{regno} is invalid", register=regno)
         reg = self.regs[regno]
         if reg.type is RegType.NOT_INIT:
             raise Rejected(EACCES, f"R{regno} !read_ok", register=regno)
@@ -378,8 +387,10 @@ class Frame:
         """That the register may be written.
 
         Raises:
-            Rejected: EACCES for the frame pointer.
+            Rejected: EACCES for the frame pointer; EINVAL for r11 and up.
         """
+        if regno > FP:
+            raise Rejected(EINVAL, f"R{regno} is invalid", register=regno)
         if regno == FP:
             raise Rejected(EACCES, "frame pointer is read only", register=regno)
 
@@ -390,13 +401,45 @@ class Frame:
             self.stack.extend([EMPTY_SLOT] * missing)
 
 
+DST_IS_STACK: Final = 1 << 10
+SRC_IS_STACK: Final = 1 << 11
+"""In ``Jump.flags`` of a conditional jump: that operand is a stack pointer, which precision has nothing to do with."""
+
+_STACK_ACCESS: Final = 1 << 9
+_SPI_SHIFT: Final = 3
+
+
+def stack_access(frameno: int, slot: int) -> int:
+    """``Jump.flags`` of a register spilled to, or filled from, a stack slot."""
+    return _STACK_ACCESS | slot << _SPI_SHIFT | frameno
+
+
+def accessed_slot(flags: int) -> tuple[int, int] | None:
+    """Frame and slot of a spill or fill; None where the flags tell of none."""
+    return (flags & 7, flags >> _SPI_SHIFT & 63) if flags & _STACK_ACCESS else None
+
+
+class InsnFlag:
+    """Bits of ``Jump.flags`` (INSN_F_*): what backtracking has to know about an instruction that used the stack.
+
+    The three lowest bits are the frame and the six above them the slot of a stack access.
+    """
+
+    FRAME_MASK: Final = 0x7
+    SLOT_MASK: Final = 0x3F
+    SLOT_SHIFT: Final = 3
+    STACK_ACCESS: Final = 1 << 9
+    DST_REG_STACK: Final = 1 << 10
+    SRC_REG_STACK: Final = 1 << 11
+
+
 class Jump(NamedTuple):
     """One entry of a state's history (bpf_jmp_history_entry), for precision backtracking.
 
     Attributes:
         insn: index of the instruction.
         previous: index of the one before it on the path.
-        flags: what backtracking has to know about a stack access (INSN_F_*), 0 for none.
+        flags: bits of InsnFlag, 0 for none.
         linked: registers and slots that shared a scalar id when a branch was taken: (frame, register or -1-slot).
     """
 
