@@ -79,6 +79,12 @@ INPUTS: dict[str, dict[str, tuple[int, ...] | int]] = {
         "value": range(256), "given": 640, "memory": 640,
     },
     "iterator_bits": {"given": tuple([[a, b, a & b, 2**64 - 1] for a in EDGES["u64"] for b in (0, 5, 2**63)]), "count": (0, 1, 2, 3, 63, 511, 512, 2**32 - 1)},
+    "maps_keyless": {
+        "op": (0, 0, 1, 2), "flags": (0, 0, 0, 0, 1, 2, 3, 4, 8, 2**32), "given": {"first": (1, 2, 2**64 - 1), "second": EDGES["u32"]}, "odd": {"bytes": 7},
+        "length": (0, 1, 4, 7, 8, 9, 15, 16, 24, 47, 48, 49, 2**32 - 1), "bits": tuple(bytes([a, b, 0, 0, 0, c]) for a in (0, 10, 0x80) for b in (0, 1, 255) for c in (0, 1)),
+    },
+    "ringbuf": {"length": (0, 1, 7, 8, 9, 16, 40, 44, 100, 256, 4072, 4080, 4081, 4096, 2**24 - 1, 2**24, 2**32 - 1), "flags": (0, 0, 0, 1, 2, 3, 4, 2**32), "discard": (0, 0, 1), "given": 256},
+    "user_ringbuf": {"flags": (0, 1, 2, 3, 4, 2**32), "length": (0, 16, 32), "cipher": (b"cbc(aes)",), "key": 16, "iv": 16},
     "maps_kptr": {"key": range(6), "flags": (0, 0, 0, 1, 2, 3, 4, 8), "cipher_key": 16},
 }  # fmt: skip
 

@@ -7,13 +7,15 @@ there what no two runs share (clocks, random numbers, CPU numbers).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bpfcrypto.errors import MapError, SyscallError
+from bpfcrypto.engine import QueueMap, RingMap
+from bpfcrypto.errors import KeyNotFoundError, MapError, SyscallError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bpfcrypto.engine import Collection, Engine, Map, Source
 
@@ -74,11 +76,22 @@ def variables(collection: Collection) -> dict[str, bytes]:
     return {name: variable.bytes for name, variable in collection.variables.items() if not name.startswith("nd_")}
 
 
-def contents(m: Map) -> dict[bytes, bytes]:
-    """Every element as user space sees it; {} for maps that cannot be listed and for data sections."""
+def contents(m: Map) -> dict[object, bytes]:
+    """Every element as user space sees it, what comes out of a queue or ring in order; {} for a Bloom filter and data sections."""
     if m.spec.data is not None:
         return {}
+    if isinstance(m, RingMap):
+        return dict(enumerate(m.records()))
+    if isinstance(m, QueueMap):
+        return dict(enumerate(popped(m)))
     try:
         return {key: m.lookup(key) for key in m.keys()}  # noqa: SIM118
     except MapError:
         return {}
+
+
+def popped(m: QueueMap) -> Iterator[bytes]:
+    """Everything in a queue, which is empty afterwards."""
+    with suppress(KeyNotFoundError):
+        while True:
+            yield m.pop()

@@ -92,6 +92,11 @@ class KernelMap:
     def name(self) -> str:
         return self._spec.name
 
+    @cached_property
+    def id(self) -> int:
+        """The map's number in this kernel."""
+        return self.info.id
+
     @property
     def value_bytes(self) -> int:
         """Bytes of a value as user space sees it."""
