@@ -86,6 +86,14 @@ class BatchCommand(Flag):
     DELETE = 8
 
 
+class RedirectFlag(IntFlag):
+    """flags of the redirect helpers; the two lowest bits of bpf_redirect_map's are the action where the map has no such element."""
+
+    INGRESS = 1
+    BROADCAST = 8
+    EXCLUDE_INGRESS = 16
+
+
 class Pinning(IntEnum):
     """The ``pinning`` attribute of a BTF-defined map."""
 
@@ -101,6 +109,7 @@ MAX_HASH_ELEMENT = (1 << 22) - 49  # key and value: KMALLOC_MAX_SIZE less struct
 MAX_HASH_ENTRIES = 1 << 27  # the number of buckets, a power of two, has to fit 32 bits in bytes
 MAX_KEYLESS_VALUE = 1 << 22  # KMALLOC_MAX_SIZE
 MAX_TRIE_VALUE = (1 << 22) - 256 - 24  # less the longest prefix and struct lpm_trie_node
+MAX_CPUS = 256  # NR_CPUS, which the kernel's configuration decides
 _U32_MAX = (1 << 32) - 1
 
 
@@ -113,6 +122,7 @@ class MapRules:
         refused_flags: flags that a later check refuses, with its errno, in order.
         required_flags: creation flags without which there is EINVAL.
         key_sizes, value_sizes: least and most bytes; EINVAL beyond.
+        value_step: values have a multiple of so many bytes.
         extra: bits of map_extra that may be set.
         ring: max_entries is the size of a ring buffer in bytes: whole pages, and a power of two.
         untyped_key: value types are taken, key types are not.
@@ -130,6 +140,7 @@ class MapRules:
     required_flags: MapFlag = MapFlag(0)
     key_sizes: tuple[int, int] = (1, _U32_MAX)
     value_sizes: tuple[int, int] = (1, _U32_MAX)
+    value_step: int = 1
     extra: int = 0
     ring: bool = False
     untyped_key: bool = False
@@ -166,6 +177,8 @@ _TRIE = MapRules(
 _QUEUE = MapRules(ACCESS_FLAGS | MapFlag.NUMA_NODE, key_sizes=(0, 0), max_value_size=MAX_KEYLESS_VALUE)
 _BLOOM = replace(_QUEUE, flags=_QUEUE.flags | MapFlag.ZERO_SEED, extra=0xF, untyped_key=True)
 _RING = MapRules(MapFlag.NUMA_NODE, key_sizes=(0, 0), value_sizes=(0, 0), ring=True)
+_SLOTS = MapRules(MapFlag.RDONLY | MapFlag.WRONLY | MapFlag.NUMA_NODE, key_sizes=(4, 4), value_sizes=(4, 4))
+_TARGETS = replace(_SLOTS, value_sizes=(4, 8), value_step=4)
 
 
 def _percpu(rules: MapRules, refused: MapFlag = MapFlag.NUMA_NODE) -> MapRules:
@@ -187,8 +200,17 @@ RULES: Mapping[MapType, MapRules] = {
     MapType.BLOOM_FILTER: _BLOOM,
     MapType.RINGBUF: _RING,
     MapType.USER_RINGBUF: _RING,
+    MapType.PROG_ARRAY: _SLOTS,
+    MapType.PERF_EVENT_ARRAY: replace(_SLOTS, flags=_SLOTS.flags | MapFlag.PRESERVE_ELEMS),
+    MapType.ARRAY_OF_MAPS: replace(_SLOTS, batches=_ARRAY.batches),
+    MapType.HASH_OF_MAPS: replace(_HASH, value_sizes=(4, 4)),
+    MapType.DEVMAP: _TARGETS,
+    MapType.DEVMAP_HASH: _TARGETS,
+    MapType.CPUMAP: replace(_TARGETS, flags=MapFlag.NUMA_NODE, max_entries=MAX_CPUS),
+    MapType.XSKMAP: _SLOTS,
 }
 
+MAPS_OF_MAPS = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS})
 RINGS = frozenset({MapType.RINGBUF, MapType.USER_RINGBUF})
 
 # Types that take no BTF ids for keys and values (their map_check_btf refuses them); the object's ids stay useful to views.

@@ -47,6 +47,8 @@ class ProgType(IntEnum):
 class AttachType(IntEnum):
     """enum bpf_attach_type, the members that packet programs use."""
 
+    XDP_DEVMAP = 33
+    XDP_CPUMAP = 35
     XDP = 37
     TCX_INGRESS = 46
     TCX_EGRESS = 47
@@ -90,5 +92,9 @@ SECTIONS: dict[str, SectionKind] = {
         SectionKind("action", ProgType.SCHED_ACT),
         SectionKind("xdp", ProgType.XDP, AttachType.XDP),
         SectionKind("xdp.frags", ProgType.XDP, AttachType.XDP, ProgFlag.XDP_HAS_FRAGS),
+        SectionKind("xdp/devmap", ProgType.XDP, AttachType.XDP_DEVMAP),
+        SectionKind("xdp/cpumap", ProgType.XDP, AttachType.XDP_CPUMAP),
+        SectionKind("xdp.frags/devmap", ProgType.XDP, AttachType.XDP_DEVMAP, ProgFlag.XDP_HAS_FRAGS),
+        SectionKind("xdp.frags/cpumap", ProgType.XDP, AttachType.XDP_CPUMAP, ProgFlag.XDP_HAS_FRAGS),
     )
 }

@@ -15,6 +15,7 @@ from bpfcrypto.embedded.engine_collection import EmbeddedCollection
 from bpfcrypto.embedded.engine_cpu import CpuPool
 from bpfcrypto.embedded.engine_link import Linker
 from bpfcrypto.embedded.engine_program import PROG_TYPES, EmbeddedProgram, Surface
+from bpfcrypto.embedded.engine_slots import fill_with_maps, fill_with_programs
 from bpfcrypto.embedded.helpers import HELPERS
 from bpfcrypto.embedded.interp import STEP_LIMIT, Interpreter
 from bpfcrypto.embedded.kfuncs import kfuncs
@@ -106,6 +107,8 @@ class EmbeddedEngine:
             ObjectError: the object cannot be used, or has no such program.
             NotSupportedError: it needs a map type, helper or kfunc that this engine does not have.
             SyscallError: the kernel would refuse a map (BPF_MAP_CREATE).
+            MapError: an initial element does not fit its map.
+            VerifierError: a program uses a map that belongs to programs of another kind.
         """
         spec = read_source(source)
         chosen = choose_programs(spec, programs)
@@ -115,10 +118,14 @@ class EmbeddedEngine:
         with ExitStack() as undo:
             maps: dict[str, EmbeddedMap] = {}
             for name, each in spec.maps.items():
-                maps[name] = create_map(each, spec.btf, memory, contexts=contexts, cpus=self._cpus)
+                maps[name] = create_map(
+                    each, spec.btf, memory, contexts=contexts, cpus=self._cpus, interfaces=self._interfaces
+                )
                 undo.callback(maps[name].close)
+            fill_with_maps(maps)
             linker = Linker(spec, maps, HELPERS, kfuncs(contexts))
             ready = {each.name: EmbeddedProgram(self._interpreter(linker, each), surface) for each in chosen}
+            fill_with_programs(maps, ready)
             for made in maps.values():
                 if made.spec.frozen:
                     made.freeze()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from errno import EINVAL
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from bpfcrypto.abi.helpers import name as helper_name
 from bpfcrypto.abi.kfuncs import KFUNCS
 from bpfcrypto.embedded.map_array import ArrayMap
 from bpfcrypto.embedded.memory import AccessFault
-from bpfcrypto.errors import NotSupportedError, RelocationError
+from bpfcrypto.errors import NotSupportedError, RelocationError, VerifierError
 from bpfcrypto.isa.opcode import CALL, PseudoCall
 from bpfcrypto.loader.core import POISON, apply_core
 from bpfcrypto.spec import KfuncRef, MapRef, MapValueRef
@@ -68,6 +69,7 @@ class Linker:
         Raises:
             NotSupportedError: it calls what it cannot have.
             RelocationError: a reference or CO-RE relocation that cannot be resolved.
+            VerifierError: a map that holds programs belongs to another kind.
         """
         insns = list(self._relocated(program))
         natives: dict[int, Native] = {}
@@ -82,6 +84,7 @@ class Linker:
                 natives[slot] = self._helper(program, insn.imm)
             elif ref is not None:
                 insns[slot : slot + 2] = _lddw(insn, insns[slot + 1], self._address(ref))
+        self._check_maps(program)
         return Linked(tuple(insns), natives)
 
     def _relocated(self, program: ProgramSpec) -> tuple[Insn, ...]:
@@ -105,6 +108,18 @@ class Linker:
                 source=self.spec.source,
             )
         return target.value_address(ref.offset)
+
+    def _check_maps(self, program: ProgramSpec) -> None:
+        """Maps that hold programs take those of one kind, and belong to programs of that kind (bpf_check_tail_call)."""
+        for name in {ref.name for ref in program.refs.values() if isinstance(ref, MapRef)}:
+            owner = self.maps[name].owner
+            if owner is not None and not owner.admits(program):
+                raise VerifierError(
+                    f"map '{name}' belongs to programs of type {owner.likeness}",
+                    program=program.name,
+                    errno=EINVAL,
+                    hint="give each kind of program a map of its own",
+                )
 
     def _helper(self, program: ProgramSpec, number: int) -> Native:
         known = HELPERS.get(number)
@@ -163,7 +178,8 @@ def _missing(kind: str, name: str) -> NotSupportedError:
     known = KFUNCS.get(name)
     return NotSupportedError(
         f"{kind} '{name}'",
-        requires="the embedded engine does not have it" + (f" because {known.reason}" if known and known.reason else ""),
+        requires="the embedded engine does not have it"
+        + (f" because {known.reason}" if known and known.reason else ""),
         hint="the kernel engine may: open_engine('kernel')",
     )
 

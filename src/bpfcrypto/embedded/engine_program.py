@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.progs import ProgType, RunFlag
 from bpfcrypto.embedded.memory import Memory
+from bpfcrypto.embedded.outcome import end_round
 from bpfcrypto.embedded.state import RunState
 from bpfcrypto.embedded.testrun import (
+    check_attach_type,
     check_flags,
     check_sum,
     check_syscall,
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from bpfcrypto.embedded.rcu import Rcu
     from bpfcrypto.embedded.testrun import Interfaces
     from bpfcrypto.spec import ProgramSpec
+
+_numbers = itertools.count(1)
 
 
 @dataclass(slots=True)
@@ -63,7 +68,8 @@ class EmbeddedProgram:
     """
 
     def __init__(self, interpreter: Interpreter, surface: Surface) -> None:
-        self._interpreter = interpreter
+        self.interpreter = interpreter
+        self.id = next(_numbers)
         self._surface = surface
         self._runner = _RUNNERS[interpreter.spec.type]
 
@@ -72,7 +78,7 @@ class EmbeddedProgram:
 
     @property
     def spec(self) -> ProgramSpec:
-        return self._interpreter.spec
+        return self.interpreter.spec
 
     @property
     def name(self) -> str:
@@ -81,6 +87,11 @@ class EmbeddedProgram:
     @property
     def type(self) -> ProgType:
         return self.spec.type
+
+    @property
+    def memory(self) -> Memory:
+        """The address space of its collection."""
+        return self._surface.memory
 
     def run(
         self,
@@ -112,9 +123,14 @@ class EmbeddedProgram:
             if self._surface.closed:
                 raise refuse(EBADF, f"program '{self.name}': its collection is closed")
             memory = Memory(self._surface.memory)
-            state = RunState(memory, self.spec, held, trace=self._surface.trace)
+            state = RunState(memory, self.spec, held, trace=self._surface.trace, interfaces=self._surface.interfaces)
             check_flags(self.type, flags)
-            return self._runner(self, state, data, ctx, repeat, flags)
+            check_attach_type(self.spec)
+            try:
+                return self._runner(self, state, data, ctx, repeat, flags)
+            finally:
+                if state.lock is not None:
+                    state.lock.release(state)
 
     def _run_skb(self, state: RunState, data: bytes, ctx: bytes, repeat: int, flags: RunFlag) -> RunResult:
         skb = make_skb(state.memory, data, ctx, self._surface.interfaces, linear=self._surface.skb_linear)
@@ -124,13 +140,13 @@ class EmbeddedProgram:
         retval, duration = self._repeat(state, skb.handle, repeat)
         if flags & RunFlag.CHECKSUM_COMPLETE:
             check_sum(skb)
-        return RunResult(retval, skb.to_bytes(), skb_ctx(skb, ctx), duration)
+        return RunResult(retval, skb.to_bytes(), skb_ctx(skb, ctx), duration, tuple(state.effects))
 
     def _run_xdp(self, state: RunState, data: bytes, ctx: bytes, repeat: int, _flags: RunFlag) -> RunResult:
         frame = make_xdp(state.memory, data, ctx, self._surface.interfaces)
         state.packet = frame
         retval, duration = self._repeat(state, frame.handle, repeat)
-        return RunResult(retval, frame.to_bytes(), xdp_ctx(frame, ctx), duration)
+        return RunResult(retval, frame.to_bytes(), xdp_ctx(frame, ctx), duration, tuple(state.effects))
 
     def _run_syscall(self, state: RunState, data: bytes, ctx: bytes, repeat: int, _flags: RunFlag) -> RunResult:
         check_syscall(data, ctx, repeat)
@@ -139,7 +155,7 @@ class EmbeddedProgram:
             state.memory.span(region.base, len(ctx), write=True)[:] = ctx
         retval, _ = self._repeat(state, region.base if region is not None else 0, 1)
         after = bytes(state.memory.span(region.base, len(ctx))) if region is not None else b""
-        return RunResult(retval, ctx=after)
+        return RunResult(retval, ctx=after, effects=tuple(state.effects))
 
     def _repeat(self, state: RunState, ctx_address: int, repeat: int) -> tuple[int, int]:
         """The last run's retval and the average nanoseconds of all."""
@@ -148,7 +164,8 @@ class EmbeddedProgram:
         start = time.perf_counter_ns()
         for _ in range(rounds):
             with self._surface.rcu.reading():
-                retval = self._interpreter.run(state, ctx_address)
+                retval = self.interpreter.run(state, ctx_address)
+            end_round(state, retval)
         return retval & 0xFFFFFFFF, (time.perf_counter_ns() - start) // rounds
 
 

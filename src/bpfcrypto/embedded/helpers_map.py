@@ -24,6 +24,8 @@ def _map(run: RunState, handle: int) -> EmbeddedMap:
     # the region of a map's values has the map as its owner too, so the address decides
     if not isinstance(owner, EmbeddedMap) or owner.address != handle:
         raise AccessFault(f"{handle:#x} is not a map")
+    if run.lock is not None:
+        raise AccessFault(f"a helper on map '{owner.name}', while the program holds a spin lock")
     return owner
 
 

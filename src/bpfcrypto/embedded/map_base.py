@@ -19,7 +19,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from errno import E2BIG, EEXIST, EINVAL, ENOENT, ENOSPC, EOPNOTSUPP, EPERM
+from errno import E2BIG, EBADF, EEXIST, EINVAL, ENOENT, ENOSPC, EOPNOTSUPP, EPERM
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
@@ -28,6 +28,7 @@ from bpfcrypto.abi.errno import text as errno_text
 from bpfcrypto.abi.maps import RULES, MapFlag, UpdateFlag
 from bpfcrypto.btf.record import FieldKind, SpecialField
 from bpfcrypto.embedded.map_batch import Batches
+from bpfcrypto.embedded.map_owner import Owner
 from bpfcrypto.embedded.map_values import Destructor, Values, round_up
 from bpfcrypto.embedded.memory import AccessFault, Memory, Region
 from bpfcrypto.embedded.rcu import Rcu
@@ -50,6 +51,7 @@ _ERRORS: Mapping[int, type[MapError]] = {
     ENOTSUPP: MapTypeError,
 }
 _HINTS: Mapping[int, str] = {
+    EBADF: "the embedded engine has no file descriptors: give the map or program itself",
     EPERM: "the map is frozen, or was created for reading (or writing) only",
     EEXIST: "there is an element with that key; update it with UpdateFlag.ANY or EXIST",
     E2BIG: "the map has max_entries elements, or the index is beyond them",
@@ -96,6 +98,9 @@ class EmbeddedMap(Batches):
         spec: what it is; checked before.
         around: where it lives.
     """
+
+    owner: Owner | None = None
+    """The kind of programs that the map belongs to, where it can hold programs."""
 
     def __init__(self, spec: MapSpec, around: Surroundings) -> None:
         self._spec = spec

@@ -127,17 +127,27 @@ class HashMap(EmbeddedMap):
         return [key for _, keys in self._buckets() for key in keys]
 
     def _buckets(self) -> list[tuple[int, list[bytes]]]:
-        mask = (1 << (self._table_size() - 1).bit_length()) - 1
-        buckets: dict[int, list[bytes]] = {}
         with self._lock:
             newest_first = sorted(self._elements, key=lambda key: -self._born[self._elements[key]])
-        for key in newest_first:
-            buckets.setdefault(_hash(key) & mask, []).append(key)
-        return sorted(buckets.items())
+        return in_buckets(newest_first, self._table_size())
 
     def _table_size(self) -> int:
         """The number that, rounded up to a power of two, is that of the buckets."""
         return self._spec.max_entries
+
+
+def in_buckets(keys: Iterable[bytes], size: int) -> list[tuple[int, list[bytes]]]:
+    """Numbers and keys of the buckets that are not empty, by number.
+
+    Args:
+        keys: the newest first.
+        size: the number that, rounded up to a power of two, is that of the buckets.
+    """
+    mask = (1 << (size - 1).bit_length()) - 1
+    buckets: dict[int, list[bytes]] = {}
+    for key in keys:
+        buckets.setdefault(_hash(key) & mask, []).append(key)
+    return sorted(buckets.items())
 
 
 def presence_errno(exists: bool, flags: int) -> int:

@@ -71,11 +71,11 @@ def _flags(spec: MapSpec, rules: MapRules) -> Iterator[Refusal]:
 
 def _sizes(spec: MapSpec, rules: MapRules) -> Iterator[Refusal]:
     kind = spec.type.name
-    for what, size, (least, most) in (
-        ("key", spec.key_size, rules.key_sizes),
-        ("value", spec.value_size, rules.value_sizes),
+    for what, size, (least, most), step in (
+        ("key", spec.key_size, rules.key_sizes, 1),
+        ("value", spec.value_size, rules.value_sizes, rules.value_step),
     ):
-        if not least <= size <= most:
+        if not least <= size <= most or size % step:
             takes = f"of {least} to {most} bytes" if most else "of 0 bytes: it has none"
             yield Refusal(EINVAL, f"{what} of {size} bytes", f"{kind} takes a {what} {takes}")
     if not spec.max_entries or (rules.ring and spec.max_entries & (spec.max_entries - 1)):

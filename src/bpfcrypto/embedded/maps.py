@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from errno import EINVAL, ENOMEM
 from typing import TYPE_CHECKING
@@ -15,8 +15,12 @@ from bpfcrypto.embedded.map_base import EmbeddedMap, Surroundings
 from bpfcrypto.embedded.map_hash import HashMap
 from bpfcrypto.embedded.map_keyless import BloomFilter, QueueStackMap
 from bpfcrypto.embedded.map_lru import LruHashMap
+from bpfcrypto.embedded.map_of_maps import ArrayOfMaps, HashOfMaps
+from bpfcrypto.embedded.map_perf import PerfEventArrayMap
+from bpfcrypto.embedded.map_progs import ProgArrayMap
 from bpfcrypto.embedded.map_ringbuf import PAGE, RingBufMap
 from bpfcrypto.embedded.map_rules import Refusal, refusal
+from bpfcrypto.embedded.map_targets import CpuMap, DevHashMap, DevMap, XskMap
 from bpfcrypto.embedded.map_trie import TrieMap
 from bpfcrypto.embedded.map_user_ringbuf import UserRingBufMap
 from bpfcrypto.errors import NotSupportedError, SyscallError
@@ -40,13 +44,28 @@ TYPES: Mapping[MapType, type[EmbeddedMap]] = {
     MapType.BLOOM_FILTER: BloomFilter,
     MapType.RINGBUF: RingBufMap,
     MapType.USER_RINGBUF: UserRingBufMap,
+    MapType.ARRAY_OF_MAPS: ArrayOfMaps,
+    MapType.HASH_OF_MAPS: HashOfMaps,
+    MapType.PROG_ARRAY: ProgArrayMap,
+    MapType.PERF_EVENT_ARRAY: PerfEventArrayMap,
+    MapType.DEVMAP: DevMap,
+    MapType.DEVMAP_HASH: DevHashMap,
+    MapType.CPUMAP: CpuMap,
+    MapType.XSKMAP: XskMap,
 }
 
 _CONTEXT = "bpf_crypto_ctx"
+_LOOPBACK = frozenset({1})
 
 
 def create_map(
-    spec: MapSpec, btf: Btf | None, memory: Memory, *, contexts: CryptoContexts, cpus: int = 1
+    spec: MapSpec,
+    btf: Btf | None,
+    memory: Memory,
+    *,
+    contexts: CryptoContexts,
+    cpus: int = 1,
+    interfaces: Container[int] = _LOOPBACK,
 ) -> EmbeddedMap:
     """Create a map, and store the initial bytes of a data section.
 
@@ -58,11 +77,14 @@ def create_map(
         memory: the address space that its handle and values appear in.
         contexts: the crypto contexts that its kptrs can hold.
         cpus: number of possible CPUs.
+        interfaces: indices of the network interfaces that exist.
 
     Raises:
         SyscallError: BPF_MAP_CREATE, with the errno that the kernel answers with.
         NotSupportedError: a type that the embedded engine does not have.
     """
+    if spec.type is MapType.PERF_EVENT_ARRAY and not spec.max_entries:
+        spec = replace(spec, max_entries=cpus)  # as libbpf does
     fields = special_fields(btf, spec.value_type) if btf is not None and spec.value_type else ()
     if spec.type in TYPES and spec.type in UNTYPED:
         fields = ()  # created without types, its values are plain bytes
@@ -82,6 +104,9 @@ def create_map(
         fields,
         destructors={_CONTEXT: contexts.release},
         check_pointer={_CONTEXT: contexts.get},
+        rcu=contexts.rcu,
+        interfaces=interfaces,
+        create=lambda inner: create_map(inner, btf, memory, contexts=contexts, cpus=cpus, interfaces=interfaces),
     )
     try:
         created = TYPES[spec.type](spec, around)

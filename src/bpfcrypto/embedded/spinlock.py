@@ -54,15 +54,3 @@ class SpinLock:
             raise AccessFault(f"bpf_spin_unlock at {self.address:#x}, which the program does not hold")
         run.lock = None
         self._lock.release()
-
-
-def check_released(run: RunState) -> None:
-    """What a run must have done when it ends.
-
-    Raises:
-        AccessFault: it still holds a lock, which is given back.
-    """
-    held = run.lock
-    if held is not None:
-        held.release(run)
-        raise AccessFault(f"the program ended while it held the lock at {held.address:#x}")

@@ -11,20 +11,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from errno import E2BIG, EBADMSG, EINVAL, ENODEV, ENOMEM
+from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.ctx import SK_BUFF, XDP_MD, CtxLayout
-from bpfcrypto.abi.progs import ProgType, RunFlag
+from bpfcrypto.abi.progs import AttachType, ProgType, RunFlag
 from bpfcrypto.embedded.memory import Memory
 from bpfcrypto.embedded.packet import ETH_HLEN, PAGE_SIZE, SHARED_INFO
 from bpfcrypto.embedded.packet_skb import HEADROOM, SkBuff
 from bpfcrypto.embedded.packet_xdp import MAX_FRAGMENTS, MAX_LINEAR, MAX_META, XdpFrame
 from bpfcrypto.errors import SyscallError
 
+if TYPE_CHECKING:
+    from bpfcrypto.spec import ProgramSpec
+
 COMMAND = "BPF_PROG_TEST_RUN"
 LOOPBACK = 1
 MAX_SKB = PAGE_SIZE - HEADROOM - SHARED_INFO
 MAX_SYSCALL_CTX = 0xFFFF
 
+_ELEMENTS = frozenset({AttachType.XDP_DEVMAP, AttachType.XDP_CPUMAP})
 _MAX_WIRE_LEN = 65536  # GSO_LEGACY_MAX_SIZE
 _MAX_GSO_SEGS = 65535
 _SMALLEST: Mapping[int, int] = {0x0800: ETH_HLEN + 20, 0x86DD: ETH_HLEN + 40}
@@ -80,6 +85,20 @@ def check_flags(kind: ProgType, flags: RunFlag) -> None:
     if flags & ~known:
         raise refuse(
             EINVAL, f"flags {int(flags):#x} for a program of type {kind.name}", f"it takes {int(known):#x} at most"
+        )
+
+
+def check_attach_type(program: ProgramSpec) -> None:
+    """Programs for the elements of a redirect map run nowhere else.
+
+    Raises:
+        SyscallError: EINVAL.
+    """
+    if program.attach_type in _ELEMENTS:
+        raise refuse(
+            EINVAL,
+            f"program '{program.name}' of section '{program.section}'",
+            "it runs on packets that were redirected to an element of a DEVMAP or CPUMAP, never by itself",
         )
 
 
