@@ -125,8 +125,16 @@ class Environment:
     mark_precise: Callable[[State, int], None]
     push_branch: Callable[[State, int, int], State]
     push_history: Callable[[State, int, tuple[tuple[int, int], ...]], None]
+    stack_read: Callable[[State, int, int], None]
+    stack_write: Callable[[State, int, int], None]
+    call_back: Callable[[State, int, int, Callable[[Frame, Frame], None]], None]
+    next_iteration: Callable[[State, int, int, int], None]
     note: Callable[[str], None]
+    index: int = 0
     last_id: int = 0
+    touched_regs: int = 0
+    touched_slots: int = 0
+    pointer_types: dict[int, tuple[RegType, int]] = field(default_factory=dict)
     subprograms: list[Subprogram] = field(default_factory=list)
     stack_read: Callable[[State, int, int], None] = _ignored
     stack_written: Callable[[State, int, int], None] = _ignored

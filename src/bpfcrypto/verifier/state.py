@@ -401,24 +401,6 @@ class Frame:
             self.stack.extend([EMPTY_SLOT] * missing)
 
 
-DST_IS_STACK: Final = 1 << 10
-SRC_IS_STACK: Final = 1 << 11
-"""In ``Jump.flags`` of a conditional jump: that operand is a stack pointer, which precision has nothing to do with."""
-
-_STACK_ACCESS: Final = 1 << 9
-_SPI_SHIFT: Final = 3
-
-
-def stack_access(frameno: int, slot: int) -> int:
-    """``Jump.flags`` of a register spilled to, or filled from, a stack slot."""
-    return _STACK_ACCESS | slot << _SPI_SHIFT | frameno
-
-
-def accessed_slot(flags: int) -> tuple[int, int] | None:
-    """Frame and slot of a spill or fill; None where the flags tell of none."""
-    return (flags & 7, flags >> _SPI_SHIFT & 63) if flags & _STACK_ACCESS else None
-
-
 class InsnFlag:
     """Bits of ``Jump.flags`` (INSN_F_*): what backtracking has to know about an instruction that used the stack.
 
