@@ -54,7 +54,7 @@ def test_a_program_runs_and_its_retval_is_unsigned() -> None:
     ("text", "kind", "options", "what"),
     [
         ("call unknown#999\nexit", ProgType.XDP, {}, "helper 'unknown#999'"),
-        ("call bpf_redirect#23\nexit", ProgType.XDP, {}, "helper 'bpf_redirect'"),
+        ("call bpf_fib_lookup#69\nexit", ProgType.XDP, {}, "helper 'bpf_fib_lookup'"),
         ("call bpf_skb_load_bytes#26\nexit", ProgType.XDP, {}, "'bpf_skb_load_bytes' in a program of type XDP"),
         ("call bpf_trace_printk#6\nexit", ProgType.XDP, {"license": "MIT"}, "'bpf_trace_printk' under the licence 'MIT'"),
         ("call f\nexit", ProgType.XDP, {"kfuncs": ("f",)}, "kfunc 'f'"),
