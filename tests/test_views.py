@@ -92,6 +92,26 @@ def test_missing_keys() -> None:
         del view[1]
 
 
+def test_elements_that_vanish() -> None:
+    """An element that is deleted while items and values go through the map is left out."""
+    under = Bytes()
+    view = under.typed
+    view.update({key: {"a": key} for key in range(4)})
+
+    def names(pairs: Iterator[tuple[int, dict[str, int]]]) -> Iterator[int]:
+        for key, _ in pairs:
+            yield key
+            under.data.pop(b"\2\0\0\0", None)
+
+    assert list(names(iter(view.items()))) == [0, 1, 3]
+    values = iter(view.values())
+    assert next(values) == {"a": 0, "b": 0}
+    del view[1]
+    assert list(values) == [{"a": 3, "b": 0}]
+    assert len(view.items()) == 2
+    assert (3, {"a": 3, "b": 0}) in view.items()
+
+
 def test_wrong_keys_and_values() -> None:
     """What does not fit the types is refused with the place."""
     view = Bytes().typed

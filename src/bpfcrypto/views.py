@@ -6,13 +6,13 @@ has no type for a key, value or variable, the view gives and takes bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bpfcrypto.abi.maps import MapType
 from bpfcrypto.btf.format import type_name
 from bpfcrypto.btf.values import decode, encode
-from bpfcrypto.errors import MapTypeError
+from bpfcrypto.errors import KeyNotFoundError, MapTypeError
 
 if TYPE_CHECKING:
     from bpfcrypto.btf.types import Btf
@@ -27,6 +27,9 @@ class TypedMap(MutableMapping[Any, Any]):
 
     A value of a per-CPU map is a list with one value for each possible CPU. Iteration gives keys; in maps of the array family every
     index is a key.
+
+    Programs may add and delete elements at any time. ``items()`` and ``values()`` leave out what vanishes while they go through the
+    map, so ``dict(view.items())`` is a copy of the map; ``dict(view)`` looks up one key after another and may raise KeyNotFoundError.
 
     Args:
         map: the live map.
@@ -63,6 +66,14 @@ class TypedMap(MutableMapping[Any, Any]):
         except KeyError:
             return False
         return True
+
+    def items(self) -> ItemsView[Any, Any]:
+        """Keys with their values."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Any]:
+        """The values."""
+        return _Values(self)
 
     def __repr__(self) -> str:
         return f"<TypedMap {self._map.name!r} ({self._map.spec.type.name})>"
@@ -107,6 +118,33 @@ class TypedMap(MutableMapping[Any, Any]):
             self._pack(spec.value_type, each, spec.value_size, f"value[{cpu}]").ljust(stride, b"\0")
             for cpu, each in enumerate(value)
         )
+
+
+class _Items(ItemsView[Any, Any]):
+    """Keys and values, but for elements that are gone when their turn comes."""
+
+    def __init__(self, view: TypedMap) -> None:
+        super().__init__(view)
+        self._view = view
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        for key in self._view:
+            try:
+                value = self._view[key]
+            except KeyNotFoundError:
+                continue
+            yield key, value
+
+
+class _Values(ValuesView[Any]):
+    """The same without the keys."""
+
+    def __init__(self, view: TypedMap) -> None:
+        super().__init__(view)
+        self._view = view
+
+    def __iter__(self) -> Iterator[Any]:
+        return (value for _, value in self._view.items())
 
 
 def _stride(size: int) -> int:
