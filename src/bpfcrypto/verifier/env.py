@@ -102,7 +102,10 @@ class Environment:
             slots shared a scalar id, as (frame, register or -1-slot) (push_jmp_history). The arguments are the state, the flags and
             the links.
         note: take a line for the log that precedes a verdict or stands alone.
+        index: the instruction that is being executed.
         last_id: the last id that was given out.
+        touched_regs, touched_slots: what this instruction read or wrote, as masks of the running frame, for the log's state. The main
+            loop adds the operands of the instruction; whoever touches more adds it.
         subprograms: the functions of the program, by start.
         stack_read: slots of a frame's stack are read (bpf_mark_stack_read): state, frame number, mask of slots.
         stack_written: whole slots are overwritten (bpf_mark_stack_write); the same arguments.
@@ -125,16 +128,11 @@ class Environment:
     mark_precise: Callable[[State, int], None]
     push_branch: Callable[[State, int, int], State]
     push_history: Callable[[State, int, tuple[tuple[int, int], ...]], None]
-    stack_read: Callable[[State, int, int], None]
-    stack_write: Callable[[State, int, int], None]
-    call_back: Callable[[State, int, int, Callable[[Frame, Frame], None]], None]
-    next_iteration: Callable[[State, int, int, int], None]
     note: Callable[[str], None]
     index: int = 0
     last_id: int = 0
     touched_regs: int = 0
     touched_slots: int = 0
-    pointer_types: dict[int, tuple[RegType, int]] = field(default_factory=dict)
     subprograms: list[Subprogram] = field(default_factory=list)
     stack_read: Callable[[State, int, int], None] = _ignored
     stack_written: Callable[[State, int, int], None] = _ignored
