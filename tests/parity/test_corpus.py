@@ -85,6 +85,7 @@ INPUTS: dict[str, dict[str, tuple[int, ...] | int]] = {
     },
     "ringbuf": {"length": (0, 1, 7, 8, 9, 16, 40, 44, 100, 256, 4072, 4080, 4081, 4096, 2**24 - 1, 2**24, 2**32 - 1), "flags": (0, 0, 0, 1, 2, 3, 4, 2**32), "discard": (0, 0, 1), "given": 256},
     "user_ringbuf": {"flags": (0, 1, 2, 3, 4, 2**32), "length": (0, 16, 32), "cipher": (b"cbc(aes)",), "key": 16, "iv": 16},
+    "cpus": {"key": range(6), "flags": (0, 0, 0, 1, 2, 4, 8), "operand": EDGES["u64"], "given": {"runs": SMALL_U32, "low": SMALL_U32, "sum": EDGES["u64"]}},
     "maps_kptr": {"key": range(6), "flags": (0, 0, 0, 1, 2, 3, 4, 8), "cipher_key": 16},
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
@@ -45,6 +46,7 @@ class EmbeddedCollection:
         self._maps = MappingProxyType(dict(maps))
         self._programs = MappingProxyType(dict(programs))
         self._leaked = 0
+        self._closing = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<EmbeddedCollection of {self._spec.source}: {len(self._programs)} programs, {len(self._maps)} maps>"
@@ -89,9 +91,10 @@ class EmbeddedCollection:
 
     def close(self) -> None:
         """Wait for running programs, then drop programs, maps and contexts; does nothing the second time."""
-        if self._surface.closed:
+        with self._closing:
+            closed, self._surface.closed = self._surface.closed, True
+        if closed:
             return
-        self._surface.closed = True
         self._surface.cpus.wait_idle()
         with ExitStack() as stack:
             stack.callback(self._contexts.close)

@@ -69,6 +69,8 @@ def kptr_xchg(run: RunState, slot: int, new: int, *_: int) -> int:
     owner = run.memory.find(slot, _POINTER_SIZE).owner
     if not isinstance(owner, EmbeddedMap):
         raise AccessFault(f"{slot:#x} is not in the value of a map")
+    if run.lock is not None:
+        raise AccessFault(f"bpf_kptr_xchg in map '{owner.name}', while the program holds a spin lock")
     return owner.exchange(slot, new)
 
 

@@ -51,8 +51,9 @@ class HashMap(EmbeddedMap):
         return self._spec.max_entries + (0 if self._rules.percpu else self._around.cpus)
 
     def _read(self, key: bytes) -> bytes | int:
-        slot = self._elements.get(key)
-        return ENOENT if slot is None else self.values.read(slot)
+        with self._lock:  # or else the slot may get another key before it is read
+            slot = self._elements.get(key)
+            return ENOENT if slot is None else self.values.read(slot)
 
     def _write(self, key: bytes, value: Bytes, flags: int, cpu: int | None) -> int:
         in_place = bool(flags & UpdateFlag.LOCK)

@@ -73,8 +73,9 @@ class TrieMap(EmbeddedMap):
         return (length, bits >> self._width - length) if length <= self._width else None
 
     def _read(self, key: bytes) -> bytes | int:
-        found = self._find(key)
-        return ENOENT if found is None else self.values.read(found.slot)
+        with self._lock:
+            found = self._find(key)
+            return ENOENT if found is None else self.values.read(found.slot)
 
     def _write(self, key: bytes, value: Bytes, flags: int, _cpu: int | None) -> int:
         prefix = self._prefix(key)
