@@ -1,7 +1,7 @@
 """Programs made of a list of calls, whose results are kept: a row of a table says what to call, engines say what comes of it.
 
 A program calls each helper or kfunc in order and keeps r0 in the n-th 64-bit word of its memory. Arguments are integers, CTX, a place
-on the stack (for dynptrs and iterators), or a place in the memory, which holds a known pattern. So a row needs no compiler and no
+on the stack (for dynptrs and iterators), constant text, or a place in the memory, which holds a known pattern. So a row needs no compiler and no
 type information, and loads on every kernel.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.helpers import BY_NAME
 from bpfcrypto.abi.kfuncs import KFUNCS
-from bpfcrypto.abi.maps import MapType
+from bpfcrypto.abi.maps import MapFlag, MapType
 from bpfcrypto.abi.progs import ProgFlag, ProgType, RunFlag
 from bpfcrypto.errors import SyscallError
 from bpfcrypto.isa.insn import Insn
@@ -29,6 +29,7 @@ MEMORY = 2048
 STACK = 256
 PATTERN = bytes((11 * i + 5) & 0xFF for i in range(MEMORY - RESULTS))
 _MAP = ".bss"
+_TEXTS = ".rodata"
 _LDDW, _MOV, _ADD, _CALL, _EXIT = 0x18, 0xBF, 0x07, 0x85, 0x95
 _WIDTHS = {"bool": 8, "int": 32, "__u32": 32}
 _LOADS = {1: 0x71, 2: 0x69, 4: 0x61, 8: 0x79}
@@ -57,18 +58,29 @@ class Mem:
     offset: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The address of constant text, in a map that nobody can write; a NUL is put behind it."""
+
+    value: bytes
+
+
 class _Ctx:
     def __repr__(self) -> str:
         return "CTX"
 
 
 CTX = _Ctx()
-Argument = int | Stack | Mem | _Ctx
+Argument = int | Stack | Mem | Text | _Ctx
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call. ``load`` and ``store`` are no functions but accesses of the context: (offset, size[, value])."""
+    """One call.
+
+    ``load`` and ``store`` are no functions but accesses of the context: (offset, size[, value]). ``put`` stores an argument, such as
+    an address, in eight bytes of the stack.
+    """
 
     name: str
     args: tuple[Argument, ...]
@@ -97,6 +109,7 @@ class _Code:
     def __init__(self) -> None:
         self.insns: list[Insn] = []
         self.refs: dict[int, Ref] = {}
+        self.texts = b""
 
     def add(self, code: int, dst: int = 0, src: int = 0, off: int = 0, imm: int = 0) -> None:
         self.insns.append(Insn(code, dst, src, off, imm - (1 << 32) if imm >> 31 > 0 else imm))
@@ -106,8 +119,8 @@ class _Code:
         self.add(_LDDW, dst, imm=value & 0xFFFFFFFF)
         self.add(0, imm=value >> 32)
 
-    def memory(self, dst: int, offset: int) -> None:
-        self.refs[len(self.insns)] = MapValueRef(_MAP, offset)
+    def memory(self, dst: int, offset: int, name: str = _MAP) -> None:
+        self.refs[len(self.insns)] = MapValueRef(name, offset)
         self.lddw(dst, 0)
 
     def argument(self, dst: int, value: Argument) -> None:
@@ -115,6 +128,9 @@ class _Code:
             self.lddw(dst, value)
         elif isinstance(value, Mem):
             self.memory(dst, RESULTS + value.offset)
+        elif isinstance(value, Text):
+            self.memory(dst, len(self.texts), _TEXTS)
+            self.texts += value.value + b"\0"
         elif isinstance(value, Stack):
             self.add(_MOV, dst, 10)
             self.add(_ADD, dst, imm=-value.down)
@@ -130,6 +146,13 @@ class _Code:
             offset, size, value = (int(value) for value in one.args)  # type: ignore[call-overload]
             self.lddw(1, value)
             self.add(_STORES[size], 6, 1, offset)
+            self.lddw(0, 0)
+            return
+        if one.name == "put":
+            place, value = one.args
+            assert isinstance(place, Stack)
+            self.argument(1, value)
+            self.add(_STORES[8], 10, 1, -place.down)
             self.lddw(0, 0)
             return
         for register, value in enumerate(one.args, 1):
@@ -176,7 +199,12 @@ def spec(row: Row) -> CollectionSpec:
         flags |= ProgFlag.XDP_HAS_FRAGS
     program = ProgramSpec("row", row.type.name.lower(), row.type, tuple(code.insns), flags=flags, refs=code.refs)
     memory = MapSpec(_MAP, MapType.ARRAY, 4, MEMORY, 1, data=bytes(RESULTS) + PATTERN)
-    return CollectionSpec(f"<{row.name}>", "GPL", programs={"row": program}, maps={_MAP: memory})
+    maps = {_MAP: memory}
+    if code.texts:
+        size = -len(code.texts) % 8 + len(code.texts)
+        data = code.texts.ljust(size, b"\0")
+        maps[_TEXTS] = MapSpec(_TEXTS, MapType.ARRAY, 4, size, 1, flags=MapFlag.RDONLY_PROG, data=data, frozen=True)
+    return CollectionSpec(f"<{row.name}>", "GPL", programs={"row": program}, maps=maps)
 
 
 def play(engine: Engine, row: Row) -> dict[str, object]:

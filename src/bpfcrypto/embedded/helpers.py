@@ -14,6 +14,8 @@ from bpfcrypto.embedded import (
     helpers_ringbuf,
     helpers_skb,
     helpers_skb_state,
+    helpers_text,
+    helpers_time,
     helpers_trace,
     helpers_xdp,
 )
@@ -26,6 +28,8 @@ HELPERS: Mapping[str, Native] = {
     **helpers_map.NATIVES,
     **helpers_queue.NATIVES,
     **helpers_ringbuf.NATIVES,
+    **helpers_time.NATIVES,
+    **helpers_text.NATIVES,
     **helpers_trace.NATIVES,
     **helpers_skb.NATIVES,
     **helpers_skb_state.NATIVES,

@@ -1,9 +1,8 @@
-"""Helpers that need nothing but the machine: time, chance, CPU, loops, sums (kernel/bpf/helpers.c, bpf_iter.c, net/core/filter.c)."""
+"""Helpers that need nothing but the machine: chance, CPU, node, loops, sums (kernel/bpf/helpers.c, bpf_iter.c, net/core/filter.c)."""
 
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Mapping
 from errno import E2BIG, EINVAL
 from typing import TYPE_CHECKING
@@ -18,11 +17,6 @@ if TYPE_CHECKING:
 _U32 = 0xFFFFFFFF
 
 
-def ktime_get_ns(_run: RunState, *_: int) -> int:
-    """Nanoseconds of the monotonic clock."""
-    return time.monotonic_ns()
-
-
 def get_prandom_u32(_run: RunState, *_: int) -> int:
     """32 random bits."""
     return secrets.randbits(32)
@@ -31,6 +25,11 @@ def get_prandom_u32(_run: RunState, *_: int) -> int:
 def get_smp_processor_id(run: RunState, *_: int) -> int:
     """The CPU that the run is on."""
     return run.cpu
+
+
+def get_numa_node_id(_run: RunState, *_: int) -> int:
+    """The node that the CPU belongs to; there is one."""
+    return 0
 
 
 def loop(run: RunState, rounds: int, callback: int, context: int, flags: int, *_: int) -> int:
@@ -58,9 +57,9 @@ def csum_diff(run: RunState, old: int, old_size: int, new: int, new_size: int, s
 
 
 NATIVES: Mapping[str, Native] = {
-    "bpf_ktime_get_ns": ktime_get_ns,
     "bpf_get_prandom_u32": get_prandom_u32,
     "bpf_get_smp_processor_id": get_smp_processor_id,
+    "bpf_get_numa_node_id": get_numa_node_id,
     "bpf_loop": loop,
     "bpf_csum_diff": csum_diff,
 }

@@ -26,7 +26,6 @@ NO_QUEUE_MAPPING = 0xFFFF
 MIN_802_3 = 0x600  # smaller values of the type field are lengths
 
 _INT_MAX = 0x7FFFFFFF
-_U32 = 0xFFFFFFFF
 _NO_TRANSPORT = 0xFFFF  # a 16-bit offset from the start of the buffer
 _ETH_P_802_3, _ETH_P_802_2 = 0x0001, 0x0004
 _HOST, _MULTICAST, _OTHERHOST = 0, 2, 3
@@ -220,8 +219,8 @@ class SkBuff:
         The test run sets no transport header. But the mark for "not set" is a large number that moves along when the buffer grows
         at its front (skb_headers_offset_update), and wraps; from then on it is taken for an offset.
         """
-        unset = self._transport == _NO_TRANSPORT
-        return self.network_offset if unset else (self._transport - self._window.start) & _U32
+        transport = self._transport - self._window.start if self._transport != _NO_TRANSPORT else 0
+        return transport if transport > 0 else self.network_offset
 
     def set_transport_offset(self, offset: int) -> None:
         """Say where the transport header starts."""

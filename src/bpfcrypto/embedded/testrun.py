@@ -82,7 +82,7 @@ def check_flags(kind: ProgType, flags: RunFlag) -> None:
         SyscallError: EINVAL.
     """
     known = RunFlag.CHECKSUM_COMPLETE if kind in (ProgType.SCHED_CLS, ProgType.SCHED_ACT) else RunFlag.NONE
-    if flags & ~known:
+    if int(flags) & ~int(known):
         raise refuse(
             EINVAL, f"flags {int(flags):#x} for a program of type {kind.name}", f"it takes {int(known):#x} at most"
         )
