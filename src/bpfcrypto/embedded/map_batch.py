@@ -52,7 +52,7 @@ class Batches(ABC):
             self._check_key(key)
             self._check_value(value)
         self._check_batch("update_batch", BatchCommand.UPDATE, MapFlag.RDONLY)
-        if flags & ~UpdateFlag.LOCK or (flags & UpdateFlag.LOCK and not self._has_lock):
+        if flags & ~int(UpdateFlag.LOCK) or (flags & UpdateFlag.LOCK and not self._has_lock):
             self._fail("update_batch", b"", EINVAL)
         for done, (key, value) in enumerate(given):
             self._end_at("update_batch", key, self._write(key, value, flags, None), done)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from bpfcrypto.abi.errno import ENOTSUPP
 from bpfcrypto.abi.errno import text as errno_text
-from bpfcrypto.abi.maps import MapType, UpdateFlag
+from bpfcrypto.abi.maps import MapFlag, MapType, UpdateFlag
 from bpfcrypto.engine import Batch, check_batch
 from bpfcrypto.errors import KeyNotFoundError, MapError, MapFullError, MapTypeError, SyscallError
 from bpfcrypto.kernel import bpf, pin
@@ -25,6 +25,7 @@ from bpfcrypto.kernel.info import MapInfo, map_info
 
 if TYPE_CHECKING:
     from bpfcrypto.btf.types import Btf
+    from bpfcrypto.engine import Storable
     from bpfcrypto.spec import MapSpec
     from bpfcrypto.views import TypedMap
 
@@ -75,6 +76,9 @@ class KernelMap:
         btf: the types that ``spec.key_type`` and ``spec.value_type`` refer to.
     """
 
+    sparse = False
+    """Whether the kernel also lists keys under which there is nothing."""
+
     def __init__(self, fd: Fd, spec: MapSpec, btf: Btf | None = None) -> None:
         self.fd = fd
         self._spec = spec
@@ -124,11 +128,11 @@ class KernelMap:
         self._check_key(key)
         return self._do("lookup_and_delete", key, lambda: bpf.map_lookup_and_delete(self.fd, key, self._value_bytes))
 
-    def update(self, key: bytes, value: bytes, flags: UpdateFlag = UpdateFlag.ANY) -> None:
-        """Store ``value``. A context kept in the element is dropped."""
+    def update(self, key: bytes, value: Storable, flags: UpdateFlag = UpdateFlag.ANY) -> None:
+        """Store ``value``: bytes, or an object where the map holds objects. A context kept in the element is dropped."""
         self._check_key(key)
-        self._check_value(value)
-        self._do("update", key, lambda: bpf.map_update(self.fd, key, value, flags))
+        data = self._bytes_of(value)
+        self._do("update", key, lambda: bpf.map_update(self.fd, key, data, flags))
 
     def delete(self, key: bytes) -> None:
         """Take the element out."""
@@ -137,7 +141,7 @@ class KernelMap:
 
     def keys(self) -> Iterator[bytes]:
         """All keys, in the kernel's order. Elements that come or go meanwhile may be missed."""
-        if self._spec.type in INDEXED:
+        if self._spec.type in INDEXED and not self._spec.flags & MapFlag.WRONLY:
             return (index.to_bytes(4, "little") for index in range(self._spec.max_entries))
         return (key for key, _ in self._elements(values=False))
 
@@ -204,6 +208,15 @@ class KernelMap:
         if len(key) != self._spec.key_size:
             raise MapTypeError(f"map '{self.name}': a key has {self._spec.key_size} bytes, not {len(key)}")
 
+    def _bytes_of(self, value: Storable) -> bytes:
+        """What the kernel takes for a value."""
+        if not isinstance(value, bytes | bytearray | memoryview):
+            raise MapTypeError(
+                f"map '{self.name}': a value has {self._value_bytes} bytes, it is no {type(value).__name__}"
+            )
+        self._check_value(value)
+        return bytes(value)
+
     def _check_value(self, value: bytes) -> None:
         if len(value) != self._value_bytes:
             raise MapTypeError(f"map '{self.name}': a value has {self._value_bytes} bytes, not {len(value)}")
@@ -230,7 +243,7 @@ class KernelMap:
         except SyscallError as error:
             if error.errno not in NO_BATCHES:
                 raise self._error("keys", b"", error) from None
-            yield from self._steps(values=values)
+            yield from self._steps(values=values or self.sparse)
 
     def _batches(self) -> Iterator[tuple[bytes, bytes]]:
         """Elements by batch reads; SyscallError with one of ``NO_BATCHES`` before the first one where there are none."""
