@@ -340,6 +340,38 @@ class UserRingMap(Map, Protocol):
         ...
 
 
+class Events(Protocol):
+    """The buffers that samples of a PERF_EVENT_ARRAY come into, one for each CPU, while they are open."""
+
+    @property
+    def lost(self) -> int:
+        """How many samples found no room so far."""
+        ...
+
+    def read(self) -> tuple[PerfEvent, ...]:
+        """What has come since the last time; in order for each CPU."""
+        ...
+
+    def close(self) -> None:
+        """Empty the slots and drop the buffers; what was not read is lost."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@runtime_checkable
+class EventMap(Map, Protocol):
+    """A PERF_EVENT_ARRAY: programs output samples, and get ENOENT until somebody listens."""
+
+    def listen(self) -> Events:
+        """Put a buffer into the slot of every CPU, in place of those that are there."""
+        ...
+
+
 @runtime_checkable
 class MapOfMaps(Map, Protocol):
     """A map whose elements are maps (ARRAY_OF_MAPS, HASH_OF_MAPS)."""

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from bpfcrypto.embedded.engine_data import Section
+from bpfcrypto.loader.doubts import doubts
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -62,6 +63,11 @@ class EmbeddedCollection:
     @property
     def maps(self) -> Mapping[str, EmbeddedMap]:
         return self._maps
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed in the object and most likely not meant."""
+        return doubts(self._spec)
 
     @cached_property
     def variables(self) -> Mapping[str, Variable]:

@@ -30,10 +30,12 @@ class EmbeddedEvents:
         home: the map, whose slots they fill.
     """
 
+    lost = 0
+    """The buffers have no end."""
+
     def __init__(self, home: PerfEventArrayMap) -> None:
         self._home = home
         self._samples: deque[PerfEvent] = deque()
-        self.lost = 0
 
     def add(self, sample: PerfEvent) -> None:
         """Keep a sample."""
@@ -70,7 +72,9 @@ class PerfEventArrayMap(ObjectArray[EmbeddedEvents]):
         """Put a buffer into the slot of every CPU, in place of those that are there."""
         events = EmbeddedEvents(self)
         for cpu in range(min(self.cpus, self._spec.max_entries)):
-            self.update(cpu.to_bytes(4, "little"), events)  # type: ignore[arg-type]
+            errno = self._store(cpu.to_bytes(4, "little"), events, 0)
+            if errno:
+                self._fail("update", cpu.to_bytes(4, "little"), errno)
         return events
 
     def forget(self, events: EmbeddedEvents) -> None:
@@ -104,4 +108,4 @@ class PerfEventArrayMap(ObjectArray[EmbeddedEvents]):
         return ENOTSUPP
 
     def _keys(self) -> Iterable[bytes]:
-        return ()
+        return (index.to_bytes(4, "little") for index in range(self._spec.max_entries))

@@ -252,5 +252,8 @@ class XskMap(ObjectArray[object], RedirectMap):
     def _read(self, _key: bytes) -> bytes | int:
         return EOPNOTSUPP
 
+    def _keys(self) -> Iterable[bytes]:
+        return (index.to_bytes(4, "little") for index in range(self._spec.max_entries))
+
     def _remove(self, key: bytes, /) -> int:
         return EINVAL if int.from_bytes(key, "little") >= self._spec.max_entries else 0

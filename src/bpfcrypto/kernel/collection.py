@@ -12,6 +12,7 @@ from bpfcrypto.btf.record import special_fields
 from bpfcrypto.kernel.data import Section
 from bpfcrypto.kernel.maps import KernelMap
 from bpfcrypto.kernel.program import KernelProgram
+from bpfcrypto.loader.doubts import doubts
 from bpfcrypto.spec import CollectionSpec
 from bpfcrypto.views import Variable
 
@@ -47,6 +48,11 @@ class KernelCollection:
     @property
     def maps(self) -> Mapping[str, KernelMap]:
         return MappingProxyType(dict(self._maps))
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed in the object and most likely not meant."""
+        return doubts(self._spec)
 
     @cached_property
     def variables(self) -> Mapping[str, Variable]:

@@ -18,6 +18,7 @@ from bpfcrypto.kernel.fd import Fd
 from bpfcrypto.kernel.info import map_info
 from bpfcrypto.kernel.maps import KernelMap, possible_cpus
 from bpfcrypto.kernel.maps_keyless import live_map
+from bpfcrypto.kernel.maps_objects import KernelMapOfMaps
 from bpfcrypto.spec import MapSpec
 
 FIRST_KEY = bytes(4)
@@ -45,6 +46,8 @@ def create_maps(
             path = None if pin_directory is None or spec.pinning is not Pinning.BY_NAME else Path(pin_directory, name)
             made = (_reuse(path, spec, btf) if path else None) or _create(spec, btf, btf_fd)
             undo.callback(made.close)
+            if isinstance(made, KernelMapOfMaps):
+                made.set_template(_new, btf_fd)
             maps[name] = made
             if path and not path.exists():
                 made.pin(path)
@@ -59,11 +62,11 @@ def _create(spec: MapSpec, btf: Btf | None, btf_fd: Fd | None) -> KernelMap:
     with ExitStack() as template:
         inner = 0
         if spec.inner is not None:
-            inner = template.enter_context(_new(spec.inner, btf_fd, 0)).fileno()
+            inner = template.enter_context(_new(spec.inner, btf_fd)).fileno()
         return live_map(_new(spec, btf_fd, inner), spec, btf)
 
 
-def _new(spec: MapSpec, btf_fd: Fd | None, inner: int) -> Fd:
+def _new(spec: MapSpec, btf_fd: Fd | None, inner: int = 0) -> Fd:
     typed = btf_fd is not None and spec.type not in UNTYPED and (spec.key_type or spec.value_type)
     return bpf.map_create(
         spec.type,

@@ -35,6 +35,10 @@ class Fd:
             raise SyscallError("bpf", errno.EBADF, detail="used after it was closed")
         return self._number
 
+    def duplicate(self) -> Fd:
+        """Another descriptor of the same object."""
+        return Fd(os.dup(self.fileno()))
+
     @property
     def closed(self) -> bool:
         return self._number < 0

@@ -19,6 +19,7 @@ from bpfcrypto.abi.ringbuf import Ring
 from bpfcrypto.errors import KeyNotFoundError, SyscallError
 from bpfcrypto.kernel import bpf
 from bpfcrypto.kernel.maps import KernelMap
+from bpfcrypto.kernel.maps_objects import KernelEventArray, KernelMapOfMaps, KernelObjects, KernelTargets
 
 if TYPE_CHECKING:
     from bpfcrypto.btf.types import Btf
@@ -135,6 +136,13 @@ _KINDS: Mapping[int, type[KernelMap]] = {
     MapType.BLOOM_FILTER: KernelFilter,
     MapType.RINGBUF: KernelRingBuf,
     MapType.USER_RINGBUF: KernelUserRingBuf,
+    MapType.PROG_ARRAY: KernelObjects,
+    MapType.PERF_EVENT_ARRAY: KernelEventArray,
+    MapType.ARRAY_OF_MAPS: KernelMapOfMaps,
+    MapType.HASH_OF_MAPS: KernelMapOfMaps,
+    MapType.DEVMAP: KernelTargets,
+    MapType.DEVMAP_HASH: KernelTargets,
+    MapType.CPUMAP: KernelTargets,
 }
 
 

@@ -11,6 +11,7 @@ import errno
 import os
 import threading
 from contextlib import nullcontext
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.progs import ProgType, RunFlag
@@ -81,6 +82,11 @@ class KernelProgram:
     @property
     def type(self) -> ProgType:
         return self._spec.type
+
+    @cached_property
+    def id(self) -> int:
+        """The program's number in this kernel."""
+        return self.info.id
 
     @property
     def info(self) -> ProgramInfo:
