@@ -8,6 +8,7 @@ their order are the kernel's.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from bpfcrypto.verifier import tnum
@@ -71,3 +72,275 @@ def const(value: int) -> Bounds:
 
 UNKNOWN = Bounds(tnum.UNKNOWN, S64_MIN, S64_MAX, 0, U64_MAX, S32_MIN, S32_MAX, 0, U32_MAX)
 ZERO = const(0)
+
+CACHE = 1 << 13
+"""Results kept by each cached function here and in ``arith``: the same few values come again and again along a program's paths."""
+
+
+def is_consistent(b: Bounds) -> bool:
+    """Whether no range is empty and constants agree with their ranges (reg_bounds_sanity_check). False only on dead paths."""
+    var, smin, smax, umin, umax, s32_min, s32_max, u32_min, u32_max = b
+    if umin > umax or smin > smax or u32_min > u32_max or s32_min > s32_max:
+        return False
+    value = var[0]
+    if not var[1]:
+        signed = value - (1 << 64) if value & SIGN64 else value
+        if umin != value or umax != value or smin != signed or smax != signed:
+            return False
+    if not var[1] & MASK32:
+        low = value & MASK32
+        signed = low - (1 << 32) if low & SIGN32 else low
+        return u32_min == low == u32_max and s32_min == signed == s32_max
+    return True
+
+
+def describe_violation(b: Bounds) -> str:
+    """The log's words for bounds that are not consistent, after what they belong to."""
+    var, smin, smax, umin, umax, s32_min, s32_max, u32_min, u32_max = b
+    if umin > umax or smin > smax or u32_min > u32_max or s32_min > s32_max:
+        reason = "range bounds violation"
+    elif not var[1] and (umin != var[0] or umax != var[0] or smin != signed64(var[0]) or smax != signed64(var[0])):
+        reason = "const tnum out of sync with range bounds"
+    else:
+        reason = "const subreg tnum out of sync with range bounds"
+    return (
+        f"{reason} u64=[{umin:#x}, {umax:#x}] s64=[{smin & MASK64:#x}, {smax & MASK64:#x}] u32=[{u32_min:#x}, {u32_max:#x}] "
+        f"s32=[{s32_min & MASK32:#x}, {s32_max & MASK32:#x}] var_off=({var[0]:#x}, {var[1]:#x})"
+    )
+
+
+def forget_ranges(b: Bounds) -> Bounds:
+    """The bits alone, with every range full."""
+    return Bounds(b.var_off, S64_MIN, S64_MAX, 0, U64_MAX, S32_MIN, S32_MAX, 0, U32_MAX)
+
+
+def from_bits(var_off: Tnum) -> Bounds:
+    """What the bits alone say."""
+    return sync(Bounds(var_off, S64_MIN, S64_MAX, 0, U64_MAX, S32_MIN, S32_MAX, 0, U32_MAX))
+
+
+def from_signed32(low: int, high: int) -> Bounds:
+    """A sign-extended value in a signed 32-bit range."""
+    return sync(Bounds(tnum.UNKNOWN, low, high, 0, U64_MAX, low, high, 0, U32_MAX))
+
+
+def from_unsigned(low: int, high: int) -> Bounds:
+    """A value in an unsigned 64-bit range."""
+    return sync(Bounds(tnum.UNKNOWN, S64_MIN, S64_MAX, low, high, S32_MIN, S32_MAX, 0, U32_MAX))
+
+
+def clamp_signed32(b: Bounds, low: int, high: int) -> Bounds:
+    """What is known, and that the value lies in a signed 32-bit range (__mark_reg_s32_range)."""
+    var, smin, smax, umin, umax, s32_min, s32_max, u32_min, u32_max = b
+    return sync(
+        Bounds(
+            var, max(smin, low), min(smax, high), umin, umax, max(s32_min, low), min(s32_max, high), u32_min, u32_max
+        )
+    )
+
+
+def learn32(b: Bounds) -> Bounds:
+    """The 32-bit ranges, cut to what the bits allow."""
+    var, smin, smax, umin, umax, s32_min, s32_max, u32_min, u32_max = b
+    value, mask = var[0] & MASK32, var[1] & MASK32
+    least, greatest = value | mask & SIGN32, value | mask & S32_MAX
+    if least & SIGN32:
+        least -= 1 << 32
+    if greatest & SIGN32:
+        greatest -= 1 << 32
+    return Bounds(
+        var,
+        smin,
+        smax,
+        umin,
+        umax,
+        least if least > s32_min else s32_min,
+        greatest if greatest < s32_max else s32_max,
+        value if value > u32_min else u32_min,
+        value | mask if value | mask < u32_max else u32_max,
+    )
+
+
+def learn(b: Bounds) -> Bounds:
+    """All ranges, cut to what the bits allow (__update_reg_bounds).
+
+    Where the unsigned range and the bits share one value only, it is that one.
+    """
+    var, smin, smax, umin, umax, s32_min, s32_max, u32_min, u32_max = learn32(b)
+    value, mask = var
+    top = value | mask
+    least, greatest = value | mask & SIGN64, value | mask & S64_MAX
+    if least & SIGN64:
+        least -= 1 << 64
+    if greatest & SIGN64:
+        greatest -= 1 << 64
+    if least > smin:
+        smin = least
+    if greatest < smax:
+        smax = greatest
+    if value > umin:
+        umin = value
+    if top < umax:
+        umax = top
+    following = tnum.next_above(var, umin)
+    if umin & ~mask == value:
+        if following > umax:
+            return const(umin)
+    elif following == top or (following <= umax < tnum.next_above(var, following)):
+        return const(following)
+    return Bounds(var, smin, smax, umin, umax, s32_min, s32_max, u32_min, u32_max)
+
+
+def _deduce(b: Bounds) -> Bounds:
+    """One round of what the ranges tell each other (__reg_deduce_bounds): 64 to 32 bits, between signs, 32 to 64 bits."""
+    var, smin, smax, umin, umax, s32_min, s32_max, u32_min, u32_max = b
+
+    # A 64-bit range is a 32-bit range if its upper half is constant, and a signed one if it then does not cross the sign.
+    u_low, u_high = umin & MASK32, umax & MASK32
+    s_low, s_high = smin & MASK32, smax & MASK32
+    su_low, su_high = (u_low ^ SIGN32) - SIGN32, (u_high ^ SIGN32) - SIGN32
+    ss_low, ss_high = (s_low ^ SIGN32) - SIGN32, (s_high ^ SIGN32) - SIGN32
+    if umin >> 32 == umax >> 32:
+        u32_min, u32_max = max(u32_min, u_low), min(u32_max, u_high)
+        if su_low <= su_high:
+            s32_min, s32_max = max(s32_min, su_low), min(s32_max, su_high)
+    if smin >> 32 == smax >> 32:
+        if s_low <= s_high:
+            u32_min, u32_max = max(u32_min, s_low), min(u32_max, s_high)
+        if ss_low <= ss_high:
+            s32_min, s32_max = max(s32_min, ss_low), min(s32_max, ss_high)
+    # It is a signed one too where the upper half counts up by one exactly as the lower half passes from -1 to 0.
+    if ((umin >> 32) + 1 ^ umax >> 32) & MASK32 == 0 and su_low < 0 <= su_high:
+        s32_min, s32_max = max(s32_min, su_low), min(s32_max, su_high)
+    if ((smin >> 32) + 1 ^ smax >> 32) & MASK32 == 0 and ss_low < 0 <= ss_high:
+        s32_min, s32_max = max(s32_min, ss_low), min(s32_max, ss_high)
+    # Ranges that do not cross the sign are the same for both signs.
+    low, high = (u32_min ^ SIGN32) - SIGN32, (u32_max ^ SIGN32) - SIGN32
+    if low <= high:
+        s32_min, s32_max = max(s32_min, low), min(s32_max, high)
+    low, high = s32_min & MASK32, s32_max & MASK32
+    if low <= high:
+        u32_min, u32_max = max(u32_min, low), min(u32_max, high)
+
+    low, high = (umin ^ SIGN64) - SIGN64, (umax ^ SIGN64) - SIGN64
+    if low <= high:
+        smin, smax = max(smin, low), min(smax, high)
+    low, high = smin & MASK64, smax & MASK64
+    if low <= high:
+        umin, umax = max(umin, low), min(umax, high)
+    # A signed range that crosses the sign has two unsigned ends; if the unsigned range meets one of them only, it is that end.
+    elif umax < low:
+        smin, umax = (umin ^ SIGN64) - SIGN64, min(umax, high)
+    elif high < umin:
+        smax, umin = (umax ^ SIGN64) - SIGN64, max(umin, low)
+
+    # The ends of a 64-bit range have lower halves that the 32-bit range allows.
+    umin, umax = max(umin, umin & ~MASK32 | u32_min), min(umax, umax & ~MASK32 | u32_max)
+    smin, smax = max(smin, smin & ~MASK32 | u32_min), min(smax, smax & ~MASK32 | u32_max)
+    # After a sign extension the upper half is all sign: a lower half that is not negative then is the whole.
+    if s32_min >= 0 and smin >= S32_MIN and smax <= S32_MAX:
+        smin = umin = s32_min
+        smax = umax = s32_max
+        var = tnum.intersect(var, tnum.from_range(smin & MASK64, smax & MASK64))
+    return Bounds(var, smin, smax, umin, umax, s32_min, s32_max, u32_min, u32_max)
+
+
+def _narrow_bits(b: Bounds) -> Bounds:
+    """The bits, cut to what the unsigned ranges allow (__reg_bound_offset)."""
+    var = tnum.intersect(b.var_off, tnum.from_range(b.umin, b.umax))
+    low = tnum.intersect(tnum.low32(var), tnum.from_range(b.u32_min, b.u32_max))
+    return b._replace(var_off=tnum.with_low32(var, low))
+
+
+@lru_cache(CACHE)
+def sync(b: Bounds) -> Bounds:
+    """What the parts tell each other, in the order of reg_bounds_sync: bits to ranges, ranges thrice, ranges to bits, bits to ranges."""
+    b = learn(b)
+    for _ in range(3):
+        before, b = b, _deduce(b)
+        if b == before:
+            break
+    return learn(_narrow_bits(b))
+
+
+def zero_extend32(b: Bounds) -> Bounds:
+    """The lower half with an upper half of 0, not yet synchronised (zext_32_to_64)."""
+    low, high = (b.s32_min, b.s32_max) if b.s32_min >= 0 and b.s32_max >= 0 else (0, U32_MAX)
+    return b._replace(var_off=tnum.low32(b.var_off), smin=low, smax=high, umin=b.u32_min, umax=b.u32_max)
+
+
+@lru_cache(CACHE)
+def truncate(b: Bounds, size: int) -> Bounds:
+    """The lower ``size`` bytes, zero-extended: a load, or half of a conversion of byte order (coerce_reg_to_size)."""
+    ones = (1 << size * 8) - 1
+    low, high = (b.umin & ones, b.umax & ones) if b.umin & ~ones == b.umax & ~ones else (0, ones)
+    b = b._replace(var_off=tnum.truncate(b.var_off, size), smin=signed64(low), smax=signed64(high), umin=low, umax=high)
+    if size < 4:
+        b = b._replace(s32_min=S32_MIN, s32_max=S32_MAX, u32_min=0, u32_max=U32_MAX)
+    return sync(b)
+
+
+@lru_cache(CACHE)
+def sign_extend(b: Bounds, size: int) -> Bounds:
+    """The lower ``size`` bytes, sign-extended to 64 bits (coerce_reg_to_size_sx)."""
+    sign = 1 << size * 8 - 1
+    ones = 2 * sign - 1
+    if b.is_const:
+        return const(((b.var_off.value & ones) ^ sign) - sign)
+    if b.smin & ~ones == b.smax & ~ones:
+        ends = ((b.smin & ones) ^ sign) - sign, ((b.smax & ones) ^ sign) - sign
+        low, high = min(ends), max(ends)
+        if (low >= 0) == (high >= 0):
+            u64, u32 = (low & MASK64, high & MASK64), (low & MASK32, high & MASK32)
+            return Bounds(tnum.from_range(*u64), low, high, *u64, low, high, *u32)
+    return Bounds(tnum.UNKNOWN, -sign, sign - 1, 0, U64_MAX, -sign, sign - 1, 0, U32_MAX)
+
+
+@lru_cache(CACHE)
+def sign_extend32(b: Bounds, size: int) -> Bounds:
+    """The lower ``size`` bytes (1 or 2), sign-extended to 32 bits and zero-extended to 64 (coerce_subreg_to_size_sx)."""
+    sign = 1 << size * 8 - 1
+    ones = 2 * sign - 1
+    if b.is_const:
+        value = ((b.var_off.value & ones) ^ sign) - sign
+        u32 = value & MASK32
+        return sync(
+            zero_extend32(b._replace(var_off=tnum.const(value), s32_min=value, s32_max=value, u32_min=u32, u32_max=u32))
+        )
+    low, high, var = -sign, sign - 1, Tnum(0, MASK32)
+    if b.s32_min & ~ones == b.s32_max & ~ones:
+        ends = ((b.s32_min & ones) ^ sign) - sign, ((b.s32_max & ones) ^ sign) - sign
+        if (ends[0] >= 0) == (ends[1] >= 0):
+            low, high = min(ends), max(ends)
+            var = tnum.low32(tnum.from_range(low & MASK64, high & MASK64))
+            low32, high32 = low & MASK32, high & MASK32
+            return sync(
+                zero_extend32(b._replace(var_off=var, s32_min=low, s32_max=high, u32_min=low32, u32_max=high32))
+            )
+    return sync(zero_extend32(b._replace(var_off=var, s32_min=low, s32_max=high, u32_min=0, u32_max=U32_MAX)))
+
+
+def contains(b: Bounds, value: int) -> bool:
+    """Whether an unsigned 64-bit value agrees with every part."""
+    low = value & MASK32
+    return (
+        value in b.var_off
+        and b.umin <= value <= b.umax
+        and b.smin <= signed64(value) <= b.smax
+        and b.u32_min <= low <= b.u32_max
+        and b.s32_min <= signed32(low) <= b.s32_max
+    )
+
+
+def is_within(old: Bounds, new: Bounds) -> bool:
+    """Whether every range of ``new`` lies in that of ``old`` (range_within); the bits are not compared."""
+    return (
+        old.umin <= new.umin
+        and old.umax >= new.umax
+        and old.smin <= new.smin
+        and old.smax >= new.smax
+        and old.u32_min <= new.u32_min
+        and old.u32_max >= new.u32_max
+        and old.s32_min <= new.s32_min
+        and old.s32_max >= new.s32_max
+    )
