@@ -1,0 +1,309 @@
+"""Which registers and stack slots may still be read: what is dead need not be compared when states are.
+
+*Registers.* A textbook live-variable analysis over each function's graph, done once before exploration:
+
+    out(i) = union of in(s) for the successors s of i
+    in(i)  = (out(i) - def(i)) | use(i)
+
+*Stack.* Which slots an instruction touches is known only to the exploration, since addresses are values. So the analysis is fed
+while paths are explored, and asked when states are compared. It is kept apart for each *call chain*: the calls that lead into a
+function, and the function. For each instruction of such an instance, and each frame whose stack it can reach:
+
+    may_read     union of the slots read there on any path so far: only grows
+    must_write   intersection of the slots overwritten whole there on every path so far: only shrinks
+    live         (union of live(s) over successors - must_write) | may_read
+    written      (intersection of written(s) over successors) | must_write: what is overwritten from there to the function's end
+
+The last two are solved to a fixed point, and what the first instruction of a callee then has is the callsite's may_read and
+must_write in the caller's instance. An answer is right for a state whose paths are all explored, and only such states are asked for.
+
+Masks of slots: bit i is ``Frame.stack[i]``. Source: kernel/bpf/liveness.c and compute_live_registers of kernel/bpf/verifier.c, 6.18.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bpfcrypto.abi.helpers import HELPERS
+from bpfcrypto.abi.kfuncs import KFUNCS
+from bpfcrypto.isa.opcode import FETCH, Kind, Op, PseudoCall
+from bpfcrypto.verifier.cfg import Flow, kfunc_name
+
+if TYPE_CHECKING:
+    from bpfcrypto.isa.insn import Insn
+    from bpfcrypto.isa.opcode import Opcode
+    from bpfcrypto.spec import ProgramSpec
+    from bpfcrypto.verifier.state import State
+
+ARGUMENTS = 0b111110
+CALLER_SAVED = 0b111111
+_ALL = 0xFFFF
+
+_READS_DST = frozenset({Kind.ALU, Kind.UNARY, Kind.BRANCH, Kind.STORE})
+_READS_SRC = frozenset({Kind.ALU, Kind.MOV, Kind.CAST, Kind.BRANCH, Kind.STORE})
+_NOTHING = frozenset({Kind.GOTO, Kind.MAY_GOTO, Kind.LDDW})
+
+
+def use_and_def(program: ProgramSpec, insn: Insn, row: Opcode | None, index: int) -> tuple[int, int]:
+    """The registers that an instruction reads and writes, as masks."""
+    if row is None:
+        return _ALL, 0
+    dst, src = 1 << insn.dst, 1 << insn.src
+    written = row.writes(insn)
+    match row.kind:
+        case Kind.CALL:
+            return _call_uses(program, insn, index), CALLER_SAVED
+        case Kind.EXIT:
+            return 1, 0
+        case Kind.LEGACY:
+            return _ALL, 0
+        case Kind.LOAD:
+            return src, dst
+        case Kind.ATOMIC:
+            return _atomic(insn, row, dst, src)
+    use = 0
+    if row.kind in _READS_DST:
+        use |= dst
+    if row.kind in _READS_SRC and row.reg:
+        use |= src
+    return use, 1 << written if written is not None and row.kind not in (Kind.STORE, Kind.BRANCH) else 0
+
+
+def _atomic(insn: Insn, row: Opcode, dst: int, src: int) -> tuple[int, int]:
+    if row.op is Op.LOAD_ACQUIRE:
+        return src, dst
+    if row.op is Op.STORE_RELEASE:
+        return dst | src, 0
+    if row.op is Op.CMPXCHG:
+        return 1 | dst | src, 1
+    return dst | src, src if insn.imm & FETCH else 0
+
+
+def _call_uses(program: ProgramSpec, insn: Insn, index: int) -> int:
+    """Argument registers of a call; all of them where its prototype is not to be had."""
+    if insn.src == PseudoCall.HELPER:
+        helper = HELPERS.get(insn.imm)
+        known = helper is not None and program.type in helper.types
+        count = len(helper.args) if helper is not None and known else 5
+    elif insn.src == PseudoCall.KFUNC:
+        kfunc = KFUNCS.get(kfunc_name(program, index))
+        count = len(kfunc.params) if kfunc is not None and program.type in kfunc.types else 5
+    else:
+        count = 5
+    return (1 << count + 1) - 2
+
+
+def live_registers(
+    program: ProgramSpec, flow: Flow, insns: Sequence[Insn], rows: Sequence[Opcode | None]
+) -> tuple[int, ...]:
+    """For each instruction the registers that may be read before they are written, as a mask; r10 is not in it."""
+    size = len(insns)
+    use, keep = [0] * size, [0] * size
+    for index in range(size):
+        use[index], defined = use_and_def(program, insns[index], rows[index], index)
+        keep[index] = _ALL & ~defined
+    before = [0] * size
+    for order in flow.postorder:
+        changed = True
+        while changed:
+            changed = False
+            for index in order:
+                after = 0
+                for successor in flow.successors[index]:
+                    after |= before[successor]
+                new = (after & keep[index]) | use[index]
+                if new != before[index]:
+                    before[index] = new
+                    changed = True
+    return tuple(before)
+
+
+@dataclass(slots=True)
+class _Masks:
+    """What is known of one frame's slots, by instruction relative to the function's start."""
+
+    may_read: list[int]
+    must_write: list[int]
+    written: list[int]
+    live: list[int]
+
+
+def _masks(size: int) -> _Masks:
+    return _Masks([0] * size, [0] * size, [0] * size, [0] * size)
+
+
+@dataclass(slots=True)
+class _Instance:
+    """A function as it is entered by one call chain.
+
+    Attributes:
+        calls: the indexes of the calls that lead here, outermost first.
+        subprogs: the functions of the frames, this one last.
+        start, size: its instructions.
+        frames: the masks by frame, where any were needed.
+        seen: instructions whose must_write was set at least once.
+        updated: whether ``live`` and ``written`` have to be solved again.
+        dropped: whether a must_write lost slots, so that ``written`` has to start anew.
+    """
+
+    calls: tuple[int, ...]
+    subprogs: tuple[int, ...]
+    start: int
+    size: int
+    frames: dict[int, _Masks] = field(default_factory=dict)
+    seen: bytearray = field(default_factory=bytearray)
+    updated: bool = False
+    dropped: bool = False
+
+    def of(self, frame: int) -> _Masks:
+        masks = self.frames.get(frame)
+        if masks is None:
+            masks = self.frames[frame] = _masks(self.size)
+        return masks
+
+    def read(self, frame: int, index: int, mask: int) -> None:
+        masks, at = self.of(frame), index - self.start
+        if mask & ~masks.may_read[at]:
+            masks.may_read[at] |= mask
+            if masks.may_read[at] & ~masks.live[at]:
+                self.updated = True
+
+    def commit(self, index: int, writes: Sequence[int]) -> None:
+        """Join the slots that the instruction has overwritten this time, by frame, with those of the times before."""
+        at = index - self.start
+        for frame, mask in enumerate(writes):
+            if not mask and not self.seen[at]:
+                continue
+            masks = self.of(frame)
+            old = masks.must_write[at]
+            if self.seen[at]:
+                mask &= old
+            if old != mask:
+                masks.must_write[at] = mask
+                self.updated = True
+            if old & ~mask:
+                self.dropped = True
+        self.seen[at] = 1
+
+    def is_live(self, frame: int, index: int) -> int:
+        masks = self.frames.get(frame)
+        return masks.live[index - self.start] if masks is not None else 0
+
+
+class StackLiveness:
+    """The stack analysis of one verification.
+
+    Args:
+        flow: the program's graph.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+        self._instances: dict[tuple[int, ...], _Instance] = {}
+        self._current: _Instance | None = None
+        self._writes: list[int] = []
+
+    def forget_current(self) -> None:
+        """The running function has changed (bpf_reset_live_stack_callchain)."""
+        self._current = None
+
+    def read(self, state: State, index: int, frame: int, mask: int) -> None:
+        """Slots of a frame may be read by the instruction."""
+        self._running(state).read(frame, index, mask)
+
+    def begin(self, state: State) -> None:
+        """An instruction starts that may write the stack."""
+        self._writes = [0] * len(state.frames)
+        self._running(state)
+
+    def write(self, frame: int, mask: int) -> None:
+        """It overwrites slots of a frame whole."""
+        if frame < len(self._writes):
+            self._writes[frame] |= mask
+
+    def commit(self, index: int) -> None:
+        """It has ended."""
+        if self._current is not None:
+            self._current.commit(index, self._writes)
+
+    def update(self, state: State) -> None:
+        """Solve what has changed on the state's call chain; called when a function or a path ends (bpf_update_live_stack)."""
+        self._current = None
+        for frame in range(len(state.frames) - 1, -1, -1):
+            instance = self._instance(state, frame)
+            if instance.updated:
+                self._solve(instance)
+                instance.updated = instance.dropped = False
+
+    def alive(self, state: State) -> list[int]:
+        """For each frame of a state, the slots that may be read later (bpf_stack_slot_alive)."""
+        instances = [self._instance(state, frame) for frame in range(len(state.frames))]
+        top = len(instances) - 1
+        masks = []
+        for frame in range(top + 1):
+            mask = instances[top].is_live(frame, state.index)
+            for outer in range(frame, top):
+                call = instances[top].calls[outer]
+                mask |= instances[outer].is_live(frame, call if self._flow.calls_callback[call] else call + 1)
+            masks.append(mask)
+        return masks
+
+    def _running(self, state: State) -> _Instance:
+        if self._current is None:
+            self._current = self._instance(state, len(state.frames) - 1)
+        return self._current
+
+    def _instance(self, state: State, frame: int) -> _Instance:
+        frames = state.frames
+        return self._lookup(
+            tuple(frames[number + 1].callsite for number in range(frame)),
+            tuple(each.subprog for each in frames[: frame + 1]),
+        )
+
+    def _lookup(self, calls: tuple[int, ...], subprogs: tuple[int, ...]) -> _Instance:
+        start = self._flow.subprograms[subprogs[-1]].start
+        key = (*calls, start)
+        found = self._instances.get(key)
+        if found is None:
+            size = self._flow.end(subprogs[-1]) - start
+            found = self._instances[key] = _Instance(calls, subprogs, start, size, seen=bytearray(size))
+        return found
+
+    def _solve(self, instance: _Instance) -> None:
+        order = self._flow.postorder[instance.subprogs[-1]]
+        successors, start = self._flow.successors, instance.start
+        steps = [(index - start, tuple(each - start for each in successors[index])) for index in order]
+        for masks in instance.frames.values():
+            if instance.dropped:
+                masks.written = [0] * instance.size
+            _fixed_point(masks, steps)
+        if instance.calls:
+            outer = self._lookup(instance.calls[:-1], instance.subprogs[:-1])
+            call, depth = instance.calls[-1], len(instance.calls)
+            writes = [0] * depth
+            for frame, masks in instance.frames.items():
+                if frame < depth:
+                    writes[frame] = masks.written[0]
+                    outer.read(frame, call, masks.live[0])
+            outer.commit(call, writes)
+
+
+def _fixed_point(masks: _Masks, steps: Sequence[tuple[int, tuple[int, ...]]]) -> None:
+    live, written, may_read, must_write = masks.live, masks.written, masks.may_read, masks.must_write
+    changed = True
+    while changed:
+        changed = False
+        for at, following in steps:
+            if not following:
+                continue
+            after, always = 0, -1
+            for each in following:
+                after |= live[each]
+                always &= written[each]
+            before = (after & ~must_write[at]) | may_read[at]
+            always |= must_write[at]
+            if before != live[at] or always != written[at]:
+                live[at], written[at] = before, always
+                changed = True
