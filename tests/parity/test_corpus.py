@@ -71,6 +71,7 @@ INPUTS: dict[str, dict[str, tuple[int, ...] | int]] = {
         "from": EDGES["u64"], "to": EDGES["u64"], "given": 64,
     },
     "dynptrs": {"offset": EDGES["u32"], "length": EDGES["u32"], "flags": (0, 0, 0, 1, 2**63), "given": 64},
+    "for_each": {"op": (0, 0, 1, 2), "fill": range(18), "stop_at": (0, 0, 1, 2, 5), "flags": (0, 0, 0, 0, 1, 2**32)},
     "helpers": {"count": (*SMALL_U32, 1000), "loop_flags": (0, 0, 0, 1)},
     "maps": {"op": range(4), "key": range(6), "flags": (0, 0, 0, 1, 2, 3, 4, 5, 8, 2**32), "given": {"first": EDGES["u64"], "second": EDGES["u32"]}},
     "text": {"first": texts(), "second": texts(), "count": (0, 1, 2, 3, 4, 8, 63, 64, 65535, 65536, 2**63), "wanted": (0, *b"aAbz", 0xC0, 0xFF, 0x161, 2**32 - 1)},

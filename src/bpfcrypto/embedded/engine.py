@@ -23,6 +23,7 @@ from bpfcrypto.embedded.maps import TYPES, create_map
 from bpfcrypto.embedded.memory import Memory
 from bpfcrypto.embedded.rcu import Rcu
 from bpfcrypto.embedded.testrun import LOOPBACK
+from bpfcrypto.embedded.usermem import UserMemory
 from bpfcrypto.engine import Capabilities
 from bpfcrypto.errors import NotSupportedError, ObjectError, RunError
 from bpfcrypto.source import choose_programs, read_source
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from bpfcrypto.embedded.map_base import EmbeddedMap
+    from bpfcrypto.embedded.usermem import UserBuffer
     from bpfcrypto.engine import Source
     from bpfcrypto.spec import ProgramSpec
 
@@ -57,6 +59,8 @@ class EmbeddedEngine:
         skb_linear: bytes of an skb that TC programs find between ``data`` and ``data_end``; None for all. The rest is where programs
             must first get it from with bpf_skb_pull_data, as in the skbs of real TCP connections (whose linear part ends behind the
             headers). The kernel's own test runs know only linear skbs up to Linux 6.18.
+        user_memory: buffers that bpf_copy_from_user may read, each at its own address (``ctypes.addressof``). On the kernel engine a
+            program reads all memory of this process without being told of it.
         why_not: more to say in ``capabilities.why_not``.
     """
 
@@ -68,12 +72,14 @@ class EmbeddedEngine:
         trace: Callable[[str], None] = _silent,
         interfaces: Mapping[int, int] | None = None,
         skb_linear: int | None = None,
+        user_memory: Iterable[UserBuffer] = (),
         why_not: Mapping[str, str] | None = None,
     ) -> None:
         self._cpus = cpus or os.cpu_count() or 1
         self._step_limit = step_limit
         self._trace = trace
         self._skb_linear = skb_linear
+        self._user_memory = UserMemory(user_memory)
         self._interfaces = {LOOPBACK: 1} if interfaces is None else dict(interfaces)
         self._why_not = {**_WHY_NOT, **(why_not or {})}
 
@@ -114,7 +120,9 @@ class EmbeddedEngine:
         chosen = choose_programs(spec, programs)
         memory, rcu = Memory(), Rcu()
         contexts = CryptoContexts(memory, rcu)
-        surface = Surface(memory, rcu, CpuPool(self._cpus), self._interfaces, self._trace, self._skb_linear)
+        surface = Surface(
+            memory, rcu, CpuPool(self._cpus), self._interfaces, self._trace, self._skb_linear, self._user_memory
+        )
         with ExitStack() as undo:
             maps: dict[str, EmbeddedMap] = {}
             for name, each in spec.maps.items():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from bpfcrypto.abi.helpers import GPL_COMPATIBLE, HELPERS
 from bpfcrypto.abi.helpers import name as helper_name
 from bpfcrypto.abi.kfuncs import KFUNCS
+from bpfcrypto.abi.progs import ProgFlag
 from bpfcrypto.embedded.map_array import ArrayMap
 from bpfcrypto.embedded.memory import AccessFault
 from bpfcrypto.errors import NotSupportedError, RelocationError, VerifierError
@@ -129,6 +130,10 @@ class Linker:
         if native is None:
             raise _missing("helper", known.name)
         self._check("helper", known, program, gpl_only=known.gpl_only)
+        if known.sleepable and not program.flags & ProgFlag.SLEEPABLE:
+            raise NotSupportedError(
+                f"program '{program.name}': helper '{known.name}', which may sleep", requires="a sleepable program"
+            )
         return native
 
     def _kfunc(self, program: ProgramSpec, ref: KfuncRef) -> Native:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from errno import EBADF
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from bpfcrypto.embedded.testrun import (
     skb_ctx,
     xdp_ctx,
 )
+from bpfcrypto.embedded.usermem import UserMemory
 from bpfcrypto.engine import RunResult
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Surface:
         interfaces: interface index -> number of receive queues.
         trace: takes the lines of bpf_trace_printk.
         skb_linear: bytes of an skb that are linear; None for all.
+        user: what bpf_copy_from_user reads.
         closed: whether the collection is gone.
     """
 
@@ -56,6 +58,7 @@ class Surface:
     interfaces: Interfaces
     trace: Callable[[str], None]
     skb_linear: int | None = None
+    user: UserMemory = field(default_factory=UserMemory)
     closed: bool = False
 
 
@@ -123,7 +126,10 @@ class EmbeddedProgram:
             if self._surface.closed:
                 raise refuse(EBADF, f"program '{self.name}': its collection is closed")
             memory = Memory(self._surface.memory)
-            state = RunState(memory, self.spec, held, trace=self._surface.trace, interfaces=self._surface.interfaces)
+            surface = self._surface
+            state = RunState(
+                memory, self.spec, held, trace=surface.trace, interfaces=surface.interfaces, user=surface.user
+            )
             check_flags(self.type, flags)
             check_attach_type(self.spec)
             try:

@@ -19,7 +19,12 @@ _Kind = TypeVar("_Kind", bound=EmbeddedMap)
 _POINTER_SIZE = 8
 
 
-def _map(run: RunState, handle: int) -> EmbeddedMap:
+def find_map(run: RunState, handle: int) -> EmbeddedMap:
+    """The map of a helper.
+
+    Raises:
+        AccessFault: no map, or the program holds a spin lock.
+    """
     owner = run.memory.owner(handle)
     # the region of a map's values has the map as its owner too, so the address decides
     if not isinstance(owner, EmbeddedMap) or owner.address != handle:
@@ -35,7 +40,7 @@ def map_of(run: RunState, handle: int, kind: type[_Kind]) -> _Kind:
     Raises:
         AccessFault: no map, or another kind: the verifier lets no such call through.
     """
-    target = _map(run, handle)
+    target = find_map(run, handle)
     if not isinstance(target, kind):
         raise AccessFault(f"this helper does not work on map '{target.name}' of type {target.spec.type.name}")
     return target
@@ -43,13 +48,13 @@ def map_of(run: RunState, handle: int, kind: type[_Kind]) -> _Kind:
 
 def map_lookup_elem(run: RunState, handle: int, key: int, *_: int) -> int:
     """The address of an element's value, or NULL."""
-    target = _map(run, handle)
+    target = find_map(run, handle)
     return target.lookup_address(run.memory.span(key, target.spec.key_size), run.cpu)
 
 
 def map_update_elem(run: RunState, handle: int, key: int, value: int, flags: int, *_: int) -> int:
     """Store an element."""
-    target = _map(run, handle)
+    target = find_map(run, handle)
     memory = run.memory
     return error(
         target.update_from_program(
@@ -60,7 +65,7 @@ def map_update_elem(run: RunState, handle: int, key: int, value: int, flags: int
 
 def map_delete_elem(run: RunState, handle: int, key: int, *_: int) -> int:
     """Take an element out."""
-    target = _map(run, handle)
+    target = find_map(run, handle)
     return error(target.delete_from_program(run.memory.span(key, target.spec.key_size)))
 
 

@@ -5,7 +5,7 @@ An update writes in place, so a program that holds an address sees it, and drops
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from errno import E2BIG, EEXIST, EINVAL, ENOENT
 from typing import TYPE_CHECKING
@@ -25,6 +25,12 @@ class ArrayMap(EmbeddedMap):
         """Address of the value, 0 for an index beyond the last."""
         index = int.from_bytes(key, "little")
         return self.values.address(index, cpu % self.values.cpus) if index < self._spec.max_entries else 0
+
+    def each(self, cpu: int) -> Iterator[tuple[bytes, int]]:
+        """Every key with the address of its value (bpf_for_each_map_elem)."""
+        where = cpu % self.values.cpus
+        for index in range(self._spec.max_entries):
+            yield index.to_bytes(4, "little"), self.values.address(index, where)
 
     def value_address(self, offset: int) -> int:
         """Address within the value at index 0, as ``lddw`` takes it for a variable (map_direct_value_addr)."""

@@ -12,7 +12,7 @@ BPF_F_ZERO_SEED; here it is 0 for all, so that a run repeats.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from errno import E2BIG, EEXIST, EINVAL, ENOENT
 from functools import lru_cache
 from itertools import count
@@ -46,6 +46,13 @@ class HashMap(EmbeddedMap):
         """Address of the value, 0 where there is no such key."""
         slot = self._elements.get(bytes(key))
         return 0 if slot is None else self.values.address(slot, cpu % self.values.cpus)
+
+    def each(self, cpu: int) -> Iterator[tuple[bytes, int]]:
+        """Every key with the address of its value, but those that go in the meantime (bpf_for_each_map_elem)."""
+        for key in self._keys():
+            slot = self._elements.get(key)
+            if slot is not None:
+                yield key, self.values.address(slot, cpu % self.values.cpus)
 
     def _slot_count(self) -> int:
         return self._spec.max_entries + (0 if self._rules.percpu else self._around.cpus)

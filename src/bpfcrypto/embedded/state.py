@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bpfcrypto.embedded.memory import MASK64, Memory
+from bpfcrypto.embedded.usermem import UserMemory
 
 if TYPE_CHECKING:
     from bpfcrypto.embedded.packet import Packet
@@ -38,6 +39,7 @@ class RunState:
         redirect: where the packet goes if the program returns the verdict REDIRECT.
         effects: what the run has done to the world outside.
         lock: the spin lock that it holds.
+        user: the memory of the process, for bpf_copy_from_user.
     """
 
     memory: Memory
@@ -51,6 +53,7 @@ class RunState:
     redirect: Redirect | None = None
     effects: list[Effect] = field(default_factory=list)
     lock: SpinLock | None = None
+    user: UserMemory = field(default_factory=UserMemory)
 
 
 def signed(value: int, bits: int = 64) -> int:
