@@ -269,8 +269,8 @@ def test_two_collections_share_nothing() -> None:
 
 def test_unsupported_map_types_are_refused_by_name() -> None:
     """The message names the map, its type, and what could take it."""
-    odd = MapSpec("odd", MapType.XSKMAP, 4, 4, 1)
+    odd = MapSpec("odd", MapType.STACK_TRACE, 4, 8, 1)
     spec = replace(one("r0 = 0\nexit"), maps={"odd": odd})
 
-    with pytest.raises(NotSupportedError, match="map 'odd' of type XSKMAP"):
+    with pytest.raises(NotSupportedError, match="map 'odd' of type STACK_TRACE"):
         EmbeddedEngine().load(spec)
