@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from bpfcrypto.engine import Checker as Checker
     from bpfcrypto.engine import Collection as Collection
     from bpfcrypto.engine import Engine as Engine
+    from bpfcrypto.engine import FilterMap as FilterMap
     from bpfcrypto.engine import Map as Map
     from bpfcrypto.engine import Program as Program
+    from bpfcrypto.engine import QueueMap as QueueMap
+    from bpfcrypto.engine import RingMap as RingMap
     from bpfcrypto.engine import RunResult as RunResult
+    from bpfcrypto.engine import UserRingMap as UserRingMap
     from bpfcrypto.engine import Verdict as Verdict
     from bpfcrypto.errors import BpfCryptoError as BpfCryptoError
     from bpfcrypto.errors import CaptureError as CaptureError
@@ -53,7 +57,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "bpfcrypto.capture": "create_capture open_capture replay",
     "bpfcrypto.cc": "compile_source",
-    "bpfcrypto.engine": "Attachable Capabilities Checker Collection Engine Map Program RunResult Verdict",
+    "bpfcrypto.engine": (
+        "Attachable Capabilities Checker Collection Engine FilterMap Map Program QueueMap RingMap RunResult UserRingMap Verdict"
+    ),
     "bpfcrypto.errors": (
         "BpfCryptoError CaptureError CompileError ContextError InternalError KeyNotFoundError MapError NotSupportedError "
         "ObjectError PrivilegeError RunError SyscallError VerifierError"
