@@ -87,6 +87,18 @@ INPUTS: dict[str, dict[str, tuple[int, ...] | int]] = {
     "ringbuf": {"length": (0, 1, 7, 8, 9, 16, 40, 44, 100, 256, 4072, 4080, 4081, 4096, 2**24 - 1, 2**24, 2**32 - 1), "flags": (0, 0, 0, 1, 2, 3, 4, 2**32), "discard": (0, 0, 1), "given": 256},
     "user_ringbuf": {"flags": (0, 1, 2, 3, 4, 2**32), "length": (0, 16, 32), "cipher": (b"cbc(aes)",), "key": 16, "iv": 16},
     "cpus": {"key": range(6), "flags": (0, 0, 0, 1, 2, 4, 8), "operand": EDGES["u64"], "given": {"runs": SMALL_U32, "low": SMALL_U32, "sum": EDGES["u64"]}},
+    "maps_nested": {
+        "slot": range(5), "key": range(6), "op": range(4), "flags": (0, 0, 0, 1, 2, 3, 4, 8), "given": EDGES["u64"], "cipher_key": 16,
+    },
+    "tail_calls": {"slot": (0, 1, 2, 3, 4, 5, 6, 100, 2**32 - 1, 2**32, 2**32 + 1, 2**63 + 2)},
+    "redirects": {  # no interface that exists: the kernel sends clones
+        "ifindex": (0, 77, 2**31, 2**32 - 1), "key": (0, 1, 3, 4, 2**32 - 1), "flags": (*range(10), 16, 17, 24, 25, 32, 2**32, 2**63),
+        "verdict": (0, 1, 2, 4, 7), "size": EDGES["u32"],
+    },
+    "locks": {"key": range(6), "flags": (0, 1, 2, 4, 5, 6, 8), "given": EDGES["u64"]},
+    "events": {
+        "flags": (0, 1, 2, 0xFFFFFFFF, 4 << 32, 1 << 52, 1 << 63), "size": EDGES["u32"], "given": 64,
+    },
     "maps_kptr": {"key": range(6), "flags": (0, 0, 0, 1, 2, 3, 4, 8), "cipher_key": 16},
 }  # fmt: skip
 

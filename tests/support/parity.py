@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bpfcrypto.abi.maps import MAPS_OF_MAPS, MapType
 from bpfcrypto.engine import QueueMap, RingMap
 from bpfcrypto.errors import KeyNotFoundError, MapError, SyscallError
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from bpfcrypto.engine import Collection, Engine, Map, Source
+
+
+_OBJECTS = MAPS_OF_MAPS | {MapType.PROG_ARRAY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ def play(engine: Engine, source: Source, steps: Sequence[Step]) -> Record:
     """Load ``source`` with the programs that the steps name, and run the steps on one collection."""
     with engine.load(source, programs=dict.fromkeys(step.program for step in steps)) as collection:
         runs = tuple(run(collection, step) for step in steps)
-        return Record(runs, variables(collection), {name: contents(m) for name, m in collection.maps.items()})
+        return Record(runs, variables(collection), {name: contents(m, collection) for name, m in collection.maps.items()})
 
 
 def run(collection: Collection, step: Step) -> tuple[object, ...]:
@@ -76,8 +80,11 @@ def variables(collection: Collection) -> dict[str, bytes]:
     return {name: variable.bytes for name, variable in collection.variables.items() if not name.startswith("nd_")}
 
 
-def contents(m: Map) -> dict[object, bytes]:
-    """Every element as user space sees it, what comes out of a queue or ring in order; {} for a Bloom filter and data sections."""
+def contents(m: Map, collection: Collection) -> dict[object, bytes]:
+    """Every element as user space sees it, what comes out of a queue or ring in order; {} for a Bloom filter and data sections.
+
+    Maps and programs as elements appear by name, since no two collections share ids.
+    """
     if m.spec.data is not None:
         return {}
     if isinstance(m, RingMap):
@@ -85,9 +92,13 @@ def contents(m: Map) -> dict[object, bytes]:
     if isinstance(m, QueueMap):
         return dict(enumerate(popped(m)))
     try:
-        return {key: m.lookup(key) for key in m.keys()}  # noqa: SIM118
+        found: dict[object, bytes] = {key: m.lookup(key) for key in m.keys()}  # noqa: SIM118
     except MapError:
         return {}
+    if m.spec.type not in _OBJECTS:
+        return found
+    names = {each.id: each.name for each in (*collection.maps.values(), *collection.programs.values())}
+    return {key: names[int.from_bytes(value, "little")].encode() for key, value in found.items()}
 
 
 def popped(m: QueueMap) -> Iterator[bytes]:
