@@ -60,6 +60,9 @@ class Bytes:
     def keys(self) -> Iterator[bytes]:
         return iter(list(self.data))
 
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        return ((key, self.data[key]) for key in list(self.data) if key in self.data)
+
 
 def test_a_map_of_structs() -> None:
     """Keys and values go through the types, and the view is a mapping like any other."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bpfcrypto.abi.maps import MapType
 from bpfcrypto.btf.format import type_name
 from bpfcrypto.btf.values import decode, encode
-from bpfcrypto.errors import KeyNotFoundError, MapTypeError
+from bpfcrypto.errors import MapTypeError
 
 if TYPE_CHECKING:
     from bpfcrypto.btf.types import Btf
@@ -66,6 +66,10 @@ class TypedMap(MutableMapping[Any, Any]):
         except KeyError:
             return False
         return True
+
+    def elements(self) -> Iterator[tuple[Any, Any]]:
+        """Keys with their values, once."""
+        return ((self._key_of(key), self._value_of(value)) for key, value in self._map.items())
 
     def items(self) -> ItemsView[Any, Any]:
         """Keys with their values."""
@@ -128,12 +132,7 @@ class _Items(ItemsView[Any, Any]):
         self._view = view
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        for key in self._view:
-            try:
-                value = self._view[key]
-            except KeyNotFoundError:
-                continue
-            yield key, value
+        return self._view.elements()
 
 
 class _Values(ValuesView[Any]):
@@ -144,7 +143,7 @@ class _Values(ValuesView[Any]):
         self._view = view
 
     def __iter__(self) -> Iterator[Any]:
-        return (value for _, value in self._view.items())
+        return (value for _, value in self._view.elements())
 
 
 def _stride(size: int) -> int:

@@ -144,6 +144,28 @@ def test_a_union_shows_all_of_its_members() -> None:
     assert decode(BTF, T.either, b"\1" + bytes(7)) == {"number": 1, "bytes": b"\1" + bytes(7)}
 
 
+def test_members_of_a_union_that_agree_are_all_kept() -> None:
+    """What a union decodes to encodes to the same bytes, though a truth value alone would be stored as 1."""
+    types = Types()
+    flag = types.add(Composite(Kind.UNION, "flag", 1, (Member("raw", types.u8, 0), Member("set", types.bool, 0))))
+    btf = read_btf(types.to_bytes())
+
+    assert decode(btf, flag, b"\2") == {"raw": 2, "set": True}
+    assert encode(btf, flag, {"raw": 2, "set": True}) == b"\2"
+    assert encode(btf, flag, {"raw": 2, "set": False}) == b"\0"
+
+
+def test_bit_fields_of_old_compilers() -> None:
+    """An integer type of few bits, at an offset that is no whole byte, is a bit field too."""
+    types = Types()
+    three = types.add(Int("unsigned int", 4, 3))
+    old = types.add(Composite(Kind.STRUCT, "old", 4, (Member("a", three, 0), Member("b", three, 3))))
+    btf = read_btf(types.to_bytes())
+
+    assert decode(btf, old, bytes([5 | 6 << 3, 0, 0, 0])) == {"a": 5, "b": 6}
+    assert encode(btf, old, {"a": 5, "b": 6}) == bytes([5 | 6 << 3, 0, 0, 0])
+
+
 def test_special_fields_read_as_none() -> None:
     """A kptr and a lock are the kernel's: None, whatever the bytes."""
     assert decode(BTF, T.slot, b"\xff" * 12 + b"\2\0\0\0") == {"ctx": None, "lock": None, "uses": 2}

@@ -12,7 +12,7 @@
 | pointer | int |
 | kptr, lock, timer, ... | None: the kernel keeps them; only None (or nothing) can be stored |
 
-A union decodes to all of its members; on encoding, members are stored in the order of the type, so give one of them.
+A union decodes to all of its members; on encoding, members are stored in the order of the type, so give one of them, or such as agree.
 """
 
 from __future__ import annotations
@@ -190,9 +190,10 @@ def _decode_members(btf: Btf, composite: Composite, data: bytes, at: int, level:
     for member in composite.members:
         start = at * 8 + member.bit_offset
         record = btf[btf.resolve(member.type_id)]
-        if member.bit_size and isinstance(record, Int | Enum):
+        if isinstance(record, Int | Enum) and (member.bit_size or start % 8):
             if member.name:
-                found[member.name] = _scalar(record, data, (start, member.bit_size))
+                inside = 0 if member.bit_size else getattr(record, "offset", 0)
+                found[member.name] = _scalar(record, data, (start + inside, member.bit_size or _bits(record)))
         elif member.name:
             found[member.name] = _decode(btf, member.type_id, data, start // 8, level + 1)
         elif isinstance(record, Composite):
@@ -257,7 +258,11 @@ def _checked(value: Any, low: int, high: int, path: str, what: str) -> int:
 def _encode_int(record: Int, value: Any, buffer: bytearray, place: Place, path: str) -> None:
     bits = place[1]
     if record.is_bool:
-        _store(buffer, place, _checked(value, 0, 1, path, "a truth value"))
+        truth = _checked(value, 0, 1, path, "a truth value")
+        if not truth or not _integer(
+            buffer, place
+        ):  # another member of a union may have stored a true value that is not 1
+            _store(buffer, place, truth)
         return
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if record.signed else (0, (1 << bits) - 1)
     what = f"a bit field of {bits} bits" if bits != 8 * record.size else f"'{record.name}'"
