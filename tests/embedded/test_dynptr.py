@@ -14,6 +14,7 @@ from bpfcrypto.embedded.dynptr import DYNPTR_SIZE, MAX_SIZE, Dynptr, DynptrKind
 from bpfcrypto.embedded.helpers_dynptr import NATIVES as HELPERS
 from bpfcrypto.embedded.kfuncs import kfuncs
 from bpfcrypto.embedded.memory import AccessFault, Memory, Region
+from bpfcrypto.embedded.objects import Objects
 from bpfcrypto.embedded.packet_skb import SkBuff
 from bpfcrypto.embedded.state import RunState, error
 from bpfcrypto.spec import ProgramSpec
@@ -33,7 +34,8 @@ class Bench:
         self.run.packet = self.skb
         self.stack: Region = self.memory.new(64, "stack")
         self.plain: Region = self.memory.new(64, "plain")
-        self.natives = {**HELPERS, **kfuncs(CryptoContexts(self.memory))}
+        contexts = CryptoContexts(self.memory)
+        self.natives = {**HELPERS, **kfuncs(contexts, Objects(self.memory, contexts.rcu))}
 
     def call(self, name: str, *arguments: int) -> int:
         return self.natives[name](self.run, *arguments, *[0] * (5 - len(arguments)))

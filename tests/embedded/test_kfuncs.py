@@ -14,6 +14,7 @@ from bpfcrypto.embedded.contexts import CryptoContexts
 from bpfcrypto.embedded.dynptr import Dynptr, DynptrKind
 from bpfcrypto.embedded.kfuncs import kfuncs
 from bpfcrypto.embedded.memory import AccessFault, Memory
+from bpfcrypto.embedded.objects import Objects
 from bpfcrypto.embedded.packet_skb import SkBuff
 from bpfcrypto.embedded.packet_xdp import XdpFrame
 from bpfcrypto.embedded.state import RunState, error
@@ -37,7 +38,7 @@ class Bench:
         self.memory = Memory()
         self.contexts = CryptoContexts(self.memory)
         self.run = RunState(self.memory, ProgramSpec("bench", "tc", ProgType.SCHED_CLS, ()))
-        self.natives = kfuncs(self.contexts)
+        self.natives = kfuncs(self.contexts, Objects(self.memory, self.contexts.rcu))
         self.params = self.memory.new(512, "params")
         self.err = self.memory.new(4, "err")
         self.stack = self.memory.new(64, "stack")

@@ -99,6 +99,7 @@ INPUTS: dict[str, dict[str, tuple[int, ...] | int]] = {
     "events": {
         "flags": (0, 1, 2, 0xFFFFFFFF, 4 << 32, 1 << 52, 1 << 63), "size": EDGES["u32"], "given": 64,
     },
+    "objects": {"op": range(4), "slot": range(4), "given": EDGES["u64"]},
     "maps_kptr": {"key": range(6), "flags": (0, 0, 0, 1, 2, 3, 4, 8), "cipher_key": 16},
 }  # fmt: skip
 

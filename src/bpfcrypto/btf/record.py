@@ -1,4 +1,4 @@
-"""Finds the special fields of a map value: kptrs, locks, timers and their kin, which the kernel keeps for itself.
+"""Finds the special fields of a map value or of an object of a program: kptrs, locks, timers and their kin, which the kernel keeps.
 
 User space sees zero bytes where they are, and helpers may not touch them. A field is special by its type: a struct of a reserved
 name, or a pointer with a kptr tag. The search goes through nested structs and arrays, and is all or nothing: where the kernel finds
@@ -12,6 +12,9 @@ It gives up on
 * a member that does not start on a byte, such as most bit fields;
 * more than 11 fields, or structs nested more than 15 deep.
 
+Objects that programs allocate have nodes of lists and trees besides, and no timers and work queues: those are plain bytes there, as
+nodes are in map values.
+
 Names for types and qualifiers are not looked through, except behind a kptr tag and for one ``volatile`` in front of a pointer: a
 typedef of ``struct bpf_spin_lock`` is no lock. BTF_LOAD refuses some of these structs altogether; those that it takes behave as
 described. Whether a kptr's target has a destructor, only a kernel knows; it is taken for granted here.
@@ -21,7 +24,7 @@ Source: btf_find_field and its helpers in kernel/bpf/btf.c (6.18).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -42,7 +45,9 @@ class FieldKind(Enum):
     TASK_WORK = "bpf_task_work"
     REFCOUNT = "bpf_refcount"
     LIST_HEAD = "bpf_list_head"
+    LIST_NODE = "bpf_list_node"
     RB_ROOT = "bpf_rb_root"
+    RB_NODE = "bpf_rb_node"
     KPTR = "kptr"
     KPTR_UNTRUSTED = "kptr_untrusted"
     KPTR_PERCPU = "percpu_kptr"
@@ -80,7 +85,9 @@ class _Reserved:
     repeats: bool = False
 
 
-_STRUCTS = {
+_Rows = Mapping[str, _Reserved]
+
+_IN_VALUES: _Rows = {
     row.kind.value: row
     for row in (
         _Reserved(FieldKind.SPIN_LOCK, 4, 4),
@@ -93,10 +100,16 @@ _STRUCTS = {
         _Reserved(FieldKind.RB_ROOT, 16, 8, repeats=True),
     )
 }
+_NOT_IN_OBJECTS = frozenset({FieldKind.TIMER, FieldKind.WORKQUEUE, FieldKind.TASK_WORK})
+_IN_OBJECTS: _Rows = {
+    **{name: row for name, row in _IN_VALUES.items() if row.kind not in _NOT_IN_OBJECTS},
+    FieldKind.LIST_NODE.value: _Reserved(FieldKind.LIST_NODE, 24, 8, repeats=True),
+    FieldKind.RB_NODE.value: _Reserved(FieldKind.RB_NODE, 32, 8, repeats=True),
+}
 _POINTERS = {
     kind.value: kind for kind in (FieldKind.KPTR, FieldKind.KPTR_UNTRUSTED, FieldKind.KPTR_PERCPU, FieldKind.UPTR)
 }
-_REPEATING = frozenset(_POINTERS.values()) | {row.kind for row in _STRUCTS.values() if row.repeats}
+_REPEATING = frozenset(_POINTERS.values()) | {row.kind for row in _IN_OBJECTS.values() if row.repeats}
 
 
 class _GivenUp(Exception):
@@ -114,15 +127,29 @@ def special_fields(btf: Btf, type_id: int) -> tuple[SpecialField, ...]:
         btf: the object's types.
         type_id: the value type: a struct, or the DATASEC of a data section. Other types have no special fields.
     """
+    return _find(btf, type_id, _IN_VALUES)
+
+
+def object_fields(btf: Btf, type_id: int) -> tuple[SpecialField, ...]:
+    """The special fields of an object that a program allocates, by offset.
+
+    Args:
+        btf: the object file's types.
+        type_id: a struct.
+    """
+    return _find(btf, type_id, _IN_OBJECTS)
+
+
+def _find(btf: Btf, type_id: int, rows: _Rows) -> tuple[SpecialField, ...]:
     record = btf[type_id]
     try:
         if isinstance(record, DataSec):
-            found = _in_datasec(btf, record)
+            found = _in_datasec(btf, rows, record)
         else:
             type_id = btf.resolve(type_id)
             record = btf[type_id]
             found = (
-                _in_struct(btf, type_id, record, 0)
+                _in_struct(btf, rows, type_id, record, 0)
                 if isinstance(record, Composite) and record.kind is Kind.STRUCT
                 else []
             )
@@ -158,37 +185,38 @@ class _Spot:
     component: int
 
 
-def _in_struct(btf: Btf, type_id: int, struct: Composite, level: int) -> list[SpecialField]:
+def _in_struct(btf: Btf, rows: _Rows, type_id: int, struct: Composite, level: int) -> list[SpecialField]:
     if level > _MAX_NESTING:
         raise _GivenUp
     return _collect(
         btf,
+        rows,
         (_Spot(m.type_id, m.bit_offset, None, type_id, index) for index, m in enumerate(struct.members)),
         level,
     )
 
 
-def _in_datasec(btf: Btf, section: DataSec) -> list[SpecialField]:
+def _in_datasec(btf: Btf, rows: _Rows, section: DataSec) -> list[SpecialField]:
     spots = []
     for entry in section.variables:
         variable = btf[entry.type_id]
         if isinstance(variable, Var):
             spots.append(_Spot(variable.type_id, entry.offset * 8, entry.size, entry.type_id, -1))
-    return _collect(btf, iter(spots), 0)
+    return _collect(btf, rows, iter(spots), 0)
 
 
-def _collect(btf: Btf, spots: Iterator[_Spot], level: int) -> list[SpecialField]:
+def _collect(btf: Btf, rows: _Rows, spots: Iterator[_Spot], level: int) -> list[SpecialField]:
     """The fields of all members or variables of one level."""
     found: list[SpecialField] = []
     seen: set[FieldKind] = set()
     for spot in spots:
         if spot.bit_offset % 8:
             raise _GivenUp
-        fields = _at(btf, spot, level)
+        fields = _at(btf, rows, spot, level)
         found += fields
         if len(found) > MAX_FIELDS:
             raise _GivenUp
-        if fields and _element(btf, spot.type_id)[1].name in _STRUCTS:
+        if fields and _element(btf, spot.type_id)[1].name in rows:
             kind = fields[0].kind
             if kind in _ROOTS and not _says_content(btf, spot):
                 raise _GivenUp
@@ -207,15 +235,15 @@ def _says_content(btf: Btf, spot: _Spot) -> bool:
     return False
 
 
-def _at(btf: Btf, spot: _Spot, level: int) -> list[SpecialField]:
+def _at(btf: Btf, rows: _Rows, spot: _Spot, level: int) -> list[SpecialField]:
     """The fields of one member or variable, arrays spread out."""
     count, record, type_id = _element(btf, spot.type_id)
     if count == 0:
         return []
     is_struct = isinstance(record, Composite) and record.kind is Kind.STRUCT
-    row = _STRUCTS.get(record.name) if is_struct else None
+    row = rows.get(record.name) if is_struct else None
     if isinstance(record, Composite) and is_struct and row is None:
-        fields, size, align = _in_struct(btf, type_id, record, level + 1), record.size, 1
+        fields, size, align = _in_struct(btf, rows, type_id, record, level + 1), record.size, 1
     elif isinstance(record, Composite) and row is not None:
         fits = record.size == row.size
         fields = [SpecialField(row.kind, 0, row.size, record.name, type_id)] if fits else []

@@ -21,6 +21,7 @@ from bpfcrypto.embedded.interp import STEP_LIMIT, Interpreter
 from bpfcrypto.embedded.kfuncs import kfuncs
 from bpfcrypto.embedded.maps import TYPES, create_map
 from bpfcrypto.embedded.memory import Memory
+from bpfcrypto.embedded.objects import Objects, kernel_targets
 from bpfcrypto.embedded.rcu import Rcu
 from bpfcrypto.embedded.testrun import LOOPBACK
 from bpfcrypto.embedded.usermem import UserMemory
@@ -93,7 +94,8 @@ class EmbeddedEngine:
     @cached_property
     def capabilities(self) -> Capabilities:
         """What this engine can do; the same on every machine."""
-        known = kfuncs(CryptoContexts(Memory()))
+        memory, rcu = Memory(), Rcu()
+        known = kfuncs(CryptoContexts(memory, rcu), Objects(memory, rcu))
         return Capabilities(
             kfuncs=frozenset(name for name in KFUNC_TABLE if name in known),
             helpers=frozenset(helper.name for helper in HELPER_TABLE.values() if helper.name in HELPERS),
@@ -120,6 +122,7 @@ class EmbeddedEngine:
         chosen = choose_programs(spec, programs)
         memory, rcu = Memory(), Rcu()
         contexts = CryptoContexts(memory, rcu)
+        objects = Objects(memory, rcu, spec.btf, targets=kernel_targets(contexts), cpus=self._cpus)
         surface = Surface(
             memory, rcu, CpuPool(self._cpus), self._interfaces, self._trace, self._skb_linear, self._user_memory
         )
@@ -127,18 +130,24 @@ class EmbeddedEngine:
             maps: dict[str, EmbeddedMap] = {}
             for name, each in spec.maps.items():
                 maps[name] = create_map(
-                    each, spec.btf, memory, contexts=contexts, cpus=self._cpus, interfaces=self._interfaces
+                    each,
+                    spec.btf,
+                    memory,
+                    contexts=contexts,
+                    objects=objects,
+                    cpus=self._cpus,
+                    interfaces=self._interfaces,
                 )
                 undo.callback(maps[name].close)
             fill_with_maps(maps)
-            linker = Linker(spec, maps, HELPERS, kfuncs(contexts))
+            linker = Linker(spec, maps, HELPERS, kfuncs(contexts, objects))
             ready = {each.name: EmbeddedProgram(self._interpreter(linker, each), surface) for each in chosen}
             fill_with_programs(maps, ready)
             for made in maps.values():
                 if made.spec.frozen:
                     made.freeze()
             undo.pop_all()
-        return EmbeddedCollection(spec, surface, contexts, maps, ready)
+        return EmbeddedCollection(spec, surface, contexts, objects, maps, ready)
 
     def _interpreter(self, linker: Linker, program: ProgramSpec) -> Interpreter:
         if program.type not in PROG_TYPES:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bpfcrypto.embedded.contexts import CryptoContexts
     from bpfcrypto.embedded.engine_program import EmbeddedProgram, Surface
     from bpfcrypto.embedded.map_base import EmbeddedMap
+    from bpfcrypto.embedded.objects import Objects
     from bpfcrypto.spec import CollectionSpec
     from bpfcrypto.views import Variable
 
@@ -29,6 +30,7 @@ class EmbeddedCollection:
         spec: the object.
         surface: what its programs run on.
         contexts: its crypto contexts.
+        objects: what its programs have allocated.
         maps: all its maps.
         programs: those of its programs that were loaded.
     """
@@ -38,12 +40,14 @@ class EmbeddedCollection:
         spec: CollectionSpec,
         surface: Surface,
         contexts: CryptoContexts,
+        objects: Objects,
         maps: Mapping[str, EmbeddedMap],
         programs: Mapping[str, EmbeddedProgram],
     ) -> None:
         self._spec = spec
         self._surface = surface
         self._contexts = contexts
+        self._objects = objects
         self._maps = MappingProxyType(dict(maps))
         self._programs = MappingProxyType(dict(programs))
         self._leaked = 0
@@ -88,8 +92,13 @@ class EmbeddedCollection:
         """Number of crypto contexts that exist, those that wait for running programs included."""
         return self._contexts.live
 
+    @property
+    def live_objects(self) -> int:
+        """Number of objects that programs have allocated and that have not been dropped, wherever they are kept."""
+        return self._objects.live
+
     def leaks(self) -> int:
-        """Number of crypto contexts that nothing could release any more when the collection was closed; 0 before.
+        """Number of crypto contexts and objects that nothing could release any more when the collection was closed; 0 before.
 
         The verifier lets no program lose a reference; a program that was not verified can.
         """
@@ -104,13 +113,14 @@ class EmbeddedCollection:
         self._surface.cpus.wait_idle()
         with ExitStack() as stack:
             stack.callback(self._contexts.close)
+            stack.callback(self._objects.close)
             stack.callback(self._count_leaks)
             for each in self._maps.values():
                 stack.callback(each.close)
 
     def _count_leaks(self) -> None:
         self._surface.rcu.drain()
-        self._leaked = self._contexts.live
+        self._leaked = self._contexts.live + self._objects.live
 
     def __enter__(self) -> Self:
         return self

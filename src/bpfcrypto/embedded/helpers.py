@@ -12,6 +12,7 @@ from bpfcrypto.embedded import (
     helpers_event,
     helpers_header,
     helpers_map,
+    helpers_percpu,
     helpers_queue,
     helpers_redirect,
     helpers_ringbuf,
@@ -44,4 +45,5 @@ HELPERS: Mapping[str, Native] = {
     **helpers_dynptr.NATIVES,
     **helpers_redirect.NATIVES,
     **helpers_event.NATIVES,
+    **helpers_percpu.NATIVES,
 }

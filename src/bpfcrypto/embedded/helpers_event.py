@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from errno import EFAULT, EINVAL
 from typing import TYPE_CHECKING
 
+from bpfcrypto.embedded.field_owner import field_owner
 from bpfcrypto.embedded.helpers_map import map_of
-from bpfcrypto.embedded.map_base import EmbeddedMap
 from bpfcrypto.embedded.map_perf import PerfEventArrayMap
 from bpfcrypto.embedded.memory import AccessFault
 from bpfcrypto.embedded.spinlock import SpinLock
@@ -43,10 +43,7 @@ def perf_event_output(run: RunState, ctx: int, handle: int, flags: int, data: in
 
 
 def _lock(run: RunState, address: int) -> SpinLock:
-    owner = run.memory.find(address, _LOCK_SIZE).owner
-    if not isinstance(owner, EmbeddedMap):
-        raise AccessFault(f"{address:#x} is not in the value of a map")
-    return owner.spin_lock(address)
+    return field_owner(run.memory, address, _LOCK_SIZE).spin_lock(address)
 
 
 def spin_lock(run: RunState, address: int, *_: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
+from bpfcrypto.embedded.field_owner import field_owner
 from bpfcrypto.embedded.map_base import EmbeddedMap
 from bpfcrypto.embedded.memory import AccessFault
 from bpfcrypto.embedded.state import Native, error
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from bpfcrypto.embedded.state import RunState
 
 _Kind = TypeVar("_Kind", bound=EmbeddedMap)
-_POINTER_SIZE = 8
 
 
 def find_map(run: RunState, handle: int) -> EmbeddedMap:
@@ -71,12 +71,9 @@ def map_delete_elem(run: RunState, handle: int, key: int, *_: int) -> int:
 
 def kptr_xchg(run: RunState, slot: int, new: int, *_: int) -> int:
     """Put a pointer into a kptr field and take the old one out, references included."""
-    owner = run.memory.find(slot, _POINTER_SIZE).owner
-    if not isinstance(owner, EmbeddedMap):
-        raise AccessFault(f"{slot:#x} is not in the value of a map")
     if run.lock is not None:
-        raise AccessFault(f"bpf_kptr_xchg in map '{owner.name}', while the program holds a spin lock")
-    return owner.exchange(slot, new)
+        raise AccessFault(f"bpf_kptr_xchg at {slot:#x}, while the program holds a spin lock")
+    return field_owner(run.memory, slot).exchange(slot, new)
 
 
 NATIVES: Mapping[str, Native] = {

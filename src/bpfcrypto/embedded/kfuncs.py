@@ -11,17 +11,19 @@ from bpfcrypto.embedded import (
     kfuncs_crypto,
     kfuncs_dynptr,
     kfuncs_dynptr_copy,
+    kfuncs_object,
     kfuncs_section,
     kfuncs_string,
 )
 
 if TYPE_CHECKING:
     from bpfcrypto.embedded.contexts import CryptoContexts
+    from bpfcrypto.embedded.objects import Objects
     from bpfcrypto.embedded.state import Native
 
 
-def kfuncs(contexts: CryptoContexts) -> Mapping[str, Native]:
-    """Every kfunc, working on one collection's crypto contexts."""
+def kfuncs(contexts: CryptoContexts, objects: Objects) -> Mapping[str, Native]:
+    """Every kfunc, working on one collection's crypto contexts and allocated objects."""
     return {
         **kfuncs_core.NATIVES,
         **kfuncs_section.NATIVES,
@@ -30,4 +32,5 @@ def kfuncs(contexts: CryptoContexts) -> Mapping[str, Native]:
         **kfuncs_dynptr_copy.NATIVES,
         **kfuncs_string.NATIVES,
         **kfuncs_crypto.natives(contexts),
+        **kfuncs_object.natives(objects),
     }

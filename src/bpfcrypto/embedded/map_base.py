@@ -27,6 +27,7 @@ from bpfcrypto.abi.errno import ENOTSUPP
 from bpfcrypto.abi.errno import text as errno_text
 from bpfcrypto.abi.maps import RULES, MapFlag, UpdateFlag
 from bpfcrypto.btf.record import FieldKind, SpecialField
+from bpfcrypto.embedded.field_owner import FieldOwner
 from bpfcrypto.embedded.map_batch import Batches
 from bpfcrypto.embedded.map_owner import Owner
 from bpfcrypto.embedded.map_values import Destructor, Values, round_up
@@ -91,7 +92,7 @@ class Surroundings:
     create: Callable[[MapSpec], EmbeddedMap] | None = None
 
 
-class EmbeddedMap(Batches):
+class EmbeddedMap(Batches, FieldOwner):
     """A live map. Its values and its handle are in memory until it is closed.
 
     Args:
@@ -310,6 +311,11 @@ class EmbeddedMap(Batches):
         """
         self._check_program_writes()
         return self._remove(bytes(key))
+
+    def field(self, address: int) -> SpecialField | None:
+        """The special field of a value that starts at an address."""
+        offset = (address - self.values.region.base) % self.values.stride
+        return next((each for each in self._around.fields if each.offset == offset), None)
 
     def exchange(self, address: int, new: int) -> int:
         """Store a pointer in the kptr slot at ``address``; what was there (bpf_kptr_xchg).

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from bpfcrypto.crypto.provider import Bytes
 
 Destructor = Callable[[int], None]
-"""Gives back the reference that a kptr slot held."""
+"""Gives back the reference that a kptr slot held, or everything on the list or in the tree at an address."""
 
 _POINTER = Struct("<Q")
 _LARGE = 1 << 20
 _OWNING = frozenset({FieldKind.KPTR, FieldKind.KPTR_PERCPU})
+_ROOTS = frozenset({FieldKind.LIST_HEAD, FieldKind.RB_ROOT})
 
 
 def round_up(size: int) -> int:
@@ -92,6 +93,7 @@ class Values:
         self.fields = tuple(fields)
         self._destructors = destructors or {}
         self._pointers = {field.offset: field for field in self.fields if field.kind in _OWNING}
+        self._roots = {field.offset: field for field in self.fields if field.kind in _ROOTS}
         self._plain = _gaps(self.fields, self.stride)
         self._memory = memory
         total = self.stride * slots * cpus
@@ -113,7 +115,7 @@ class Values:
         )
 
     def close(self) -> None:
-        """Release every kptr and take the values out of memory."""
+        """Release what special fields hold and take the values out of memory."""
         words = self._view.cast("Q")
         for offset, field in self._pointers.items():
             held = words[offset // 8 :: self.stride // 8].tolist()
@@ -121,6 +123,10 @@ class Values:
                 if pointer:
                     self._swap(index * self.stride + offset, 0)
                     self._destroy(field, pointer)
+        for offset, field in self._roots.items():
+            for index, first in enumerate(words[offset // 8 :: self.stride // 8].tolist()):
+                if first:
+                    self._destroy(field, self.region.base + index * self.stride + offset)
         self._memory.unmap(self.region)
 
     def address(self, slot: int, cpu: int = 0) -> int:
@@ -162,11 +168,13 @@ class Values:
                 self._write(slot, other, 0, bytes(self.stride))
 
     def drop(self, slot: int, cpu: int | None = None) -> None:
-        """Empty the kptrs of a value and release what they held; of one CPU's copy, or of all."""
+        """Empty the special fields of a value and release what they held; of one CPU's copy, or of all."""
         for each in range(self.cpus) if cpu is None else (cpu,):
             at = self._at(slot, each)
             for offset, field in self._pointers.items():
                 self._destroy(field, self._swap(at + offset, 0))
+            for offset, field in self._roots.items():
+                self._destroy(field, self.region.base + at + offset)
             for field in self.fields:
                 if field.kind is FieldKind.KPTR_UNTRUSTED:
                     self._swap(at + field.offset, 0)

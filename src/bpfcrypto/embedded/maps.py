@@ -23,6 +23,7 @@ from bpfcrypto.embedded.map_rules import Refusal, refusal
 from bpfcrypto.embedded.map_targets import CpuMap, DevHashMap, DevMap, XskMap
 from bpfcrypto.embedded.map_trie import TrieMap
 from bpfcrypto.embedded.map_user_ringbuf import UserRingBufMap
+from bpfcrypto.embedded.objects import Objects, kernel_targets
 from bpfcrypto.errors import NotSupportedError, SyscallError
 
 if TYPE_CHECKING:
@@ -54,7 +55,6 @@ TYPES: Mapping[MapType, type[EmbeddedMap]] = {
     MapType.XSKMAP: XskMap,
 }
 
-_CONTEXT = "bpf_crypto_ctx"
 _LOOPBACK = frozenset({1})
 
 
@@ -64,6 +64,7 @@ def create_map(
     memory: Memory,
     *,
     contexts: CryptoContexts,
+    objects: Objects | None = None,
     cpus: int = 1,
     interfaces: Container[int] = _LOOPBACK,
 ) -> EmbeddedMap:
@@ -76,6 +77,7 @@ def create_map(
         btf: the types that ``spec.key_type`` and ``spec.value_type`` refer to.
         memory: the address space that its handle and values appear in.
         contexts: the crypto contexts that its kptrs can hold.
+        objects: the objects that its kptrs, lists and trees can hold; by default there are none but contexts.
         cpus: number of possible CPUs.
         interfaces: indices of the network interfaces that exist.
 
@@ -97,16 +99,19 @@ def create_map(
             requires="the kernel engine",
             hint=f"types of the embedded engine: {', '.join(kind.name for kind in TYPES)}",
         )
+    objects = objects or Objects(memory, contexts.rcu, targets=kernel_targets(contexts))
     around = Surroundings(
         memory,
         btf,
         cpus,
         fields,
-        destructors={_CONTEXT: contexts.release},
-        check_pointer={_CONTEXT: contexts.get},
+        destructors=objects.destructors(fields),
+        check_pointer=objects.checks(fields),
         rcu=contexts.rcu,
         interfaces=interfaces,
-        create=lambda inner: create_map(inner, btf, memory, contexts=contexts, cpus=cpus, interfaces=interfaces),
+        create=lambda inner: create_map(
+            inner, btf, memory, contexts=contexts, objects=objects, cpus=cpus, interfaces=interfaces
+        ),
     )
     try:
         created = TYPES[spec.type](spec, around)
