@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Final
 
 from bpfcrypto.isa.opcode import Class, Mode
 from bpfcrypto.verifier import dynptr, tnum
+from bpfcrypto.verifier.alu import with_id
 from bpfcrypto.verifier.state import (
-    ADD_CONST,
     MAX_STACK,
     MAX_VAR_OFF,
     NOT_INIT,
     REG_SIZE,
     SCALAR_UNKNOWN,
     SCALAR_ZERO,
+    InsnFlag,
     RegType,
     Rejected,
     Slot,
     SlotKind,
     scalar_const,
-    stack_access,
 )
 
 if TYPE_CHECKING:
@@ -58,6 +58,11 @@ def owner(state: State, reg: Reg) -> Frame:
 def slot_of(off: int) -> int:
     """The number of the slot that holds the byte at a negative offset."""
     return (-off - 1) >> 3
+
+
+def _access(frameno: int, spi: int) -> int:
+    """The flags of a spill or fill in the history of a path."""
+    return InsnFlag.STACK_ACCESS | spi << InsnFlag.SLOT_SHIFT | frameno
 
 
 def check_bounds(env: Environment, state: State, regno: int, reg: Reg, off: int, size: int, write: bool) -> None:
@@ -158,9 +163,9 @@ def _write_fixed(env: Environment, state: State, frame: Frame, off: int, size: i
     if reg is not None and aligned and reg.type is RegType.SCALAR:
         fits = reg.num.umax.bit_length() <= 8 * size
         if fits:
-            reg = regs[value] = _linked(env, reg)
+            reg = regs[value] = with_id(env, reg)
         elif reg.id:
-            reg = reg._replace(id=0)
+            reg = reg._replace(id=0, off=0)
         frame.stack[spi] = Slot(_spilled(slot.kinds, size), reg)
     elif reg is None and aligned and (imm := _immediate(env, index)) is not None:
         frame.stack[spi] = Slot(_spilled(slot.kinds, size), scalar_const(imm))
@@ -178,7 +183,7 @@ def _write_fixed(env: Environment, state: State, frame: Frame, off: int, size: i
     else:
         _write_data(env, state, frame, byte, size, value, _is_zero(env, reg, index))
         return
-    env.push_history(state, stack_access(frame.frameno, spi), ())
+    env.push_history(state, _access(frame.frameno, spi), ())
 
 
 def _is_zero(env: Environment, reg: Reg | None, index: int) -> bool:
@@ -190,15 +195,6 @@ def _spilled(kinds: bytes, size: int) -> bytes:
     if size == REG_SIZE:
         return _ALL_SPILL
     return kinds[: REG_SIZE - size].translate(_TO_MISC) + _ALL_SPILL[:size]
-
-
-def _linked(env: Environment, reg: Reg) -> Reg:
-    """A scalar that another register will share its value with: it gets an id unless it is constant."""
-    if reg.id & ADD_CONST:
-        reg = reg._replace(id=0, off=0)
-    if not reg.id and reg.num.var_off.mask:
-        reg = reg._replace(id=env.new_id())
-    return reg
 
 
 def _write_data(env: Environment, state: State, frame: Frame, byte: int, size: int, value: int, zero: bool) -> None:
@@ -301,7 +297,7 @@ def _read_fixed(env: Environment, state: State, frame: Frame, off: int, size: in
         if value < 0:
             return
         if size <= spilled and off & 7 == 0:
-            regs[value] = reg._replace(id=0) if reg.num.umax.bit_length() > 8 * size else reg
+            regs[value] = reg._replace(id=0, off=0) if reg.num.umax.bit_length() > 8 * size else reg
         else:
             _check_readable(env, kinds, off, byte, size, plain_only=False)
             last = (byte & 7) + 1
@@ -311,7 +307,7 @@ def _read_fixed(env: Environment, state: State, frame: Frame, off: int, size: in
             else:
                 regs[value] = SCALAR_ZERO if bytes_read.count(_ZERO) == size else SCALAR_UNKNOWN
                 return
-    env.push_history(state, stack_access(frame.frameno, spi), ())
+    env.push_history(state, _access(frame.frameno, spi), ())
 
 
 def _spilled_bytes(kinds: bytes) -> int:
