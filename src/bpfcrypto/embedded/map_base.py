@@ -30,6 +30,7 @@ from bpfcrypto.btf.record import FieldKind, SpecialField
 from bpfcrypto.embedded.field_owner import FieldOwner
 from bpfcrypto.embedded.map_batch import Batches
 from bpfcrypto.embedded.map_owner import Owner
+from bpfcrypto.embedded.map_kptrs import held_kptrs
 from bpfcrypto.embedded.map_values import Destructor, Values, round_up
 from bpfcrypto.embedded.memory import AccessFault, Memory, Region
 from bpfcrypto.embedded.rcu import Rcu
@@ -163,6 +164,11 @@ class EmbeddedMap(Batches, FieldOwner):
         return self._around.memory
 
     @property
+    def closed(self) -> bool:
+        """Whether user space has given it up."""
+        return self._closed
+
+    @property
     def frozen(self) -> bool:
         """Whether user space may no longer write."""
         return self._frozen
@@ -242,11 +248,17 @@ class EmbeddedMap(Batches, FieldOwner):
         return iter(self._keys())
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """All keys of the moment with their values; what is deleted meanwhile is left out."""
+        """All keys of the moment with their values; what is deleted meanwhile is left out.
+
+        Raises:
+            MapTypeError: a type whose elements cannot be read.
+        """
         for key in self.keys():
             value = self._read(key)
             if isinstance(value, bytes):
                 yield key, value
+            elif value != ENOENT:
+                self._fail("lookup", key, value)
 
     def freeze(self) -> None:
         """Forbid writing from user space, for good; programs still can.
@@ -284,6 +296,20 @@ class EmbeddedMap(Batches, FieldOwner):
         """Nobody holds the map any more."""
         self.values.close()
         self._around.memory.unmap(self.handle)
+
+    def kptrs(self, key: bytes) -> tuple[HeldKptr, ...]:
+        """What the kptrs of an element hold; see :class:`~bpfcrypto.engine.Inspectable`.
+
+        Raises:
+            MapTypeError: a key of the wrong length.
+        """
+        self._check_key(key)
+        if not any(field.is_kptr for field in self._around.fields):
+            return ()
+        with self._lock:
+            places = ((cpu, self._place(key, cpu)) for cpu in range(self.values.cpus))
+            found = [(cpu, address) for cpu, address in places if address]
+            return tuple(held_kptrs(self._around.memory, self._around.fields, found))
 
     # --- programs
 
@@ -342,6 +368,10 @@ class EmbeddedMap(Batches, FieldOwner):
         if self._lock_offset < 0 or inside % self.values.stride != self._lock_offset:
             raise AccessFault(f"address {address:#x} is not that of a spin lock in {self.values.region.name}")
         return self._spin_locks.setdefault(address, SpinLock(address))
+
+    def _place(self, key: bytes, cpu: int) -> int:
+        """What ``lookup_address`` gives, without counting as a use."""
+        return self.lookup_address(key, cpu)
 
     @property
     def _has_lock(self) -> bool:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from bpfcrypto.abi.errno import ENOTSUPP
 from bpfcrypto.abi.maps import MapFlag, UpdateFlag
+from bpfcrypto.embedded.map_base import EmbeddedMap
 from bpfcrypto.embedded.map_guarded import GuardedMap
-from bpfcrypto.errors import NotSupportedError
+from bpfcrypto.errors import NotSupportedError, SyscallError
 
 if TYPE_CHECKING:
     from bpfcrypto.crypto.provider import Bytes
@@ -31,6 +32,9 @@ _ID_SIZE = 4
 class ObjectMap(GuardedMap, Generic[Held]):
     """Objects by key. Values take no memory that programs could see."""
 
+    takes_objects = True
+    """Whether user space can give the object itself."""
+
     def update(self, key: bytes, value: Storable, flags: UpdateFlag = UpdateFlag.ANY) -> None:
         """Store an object.
 
@@ -41,10 +45,13 @@ class ObjectMap(GuardedMap, Generic[Held]):
             MapError: bytes, which would be a descriptor (EBADF); NOEXIST, and there is such a key (EEXIST); the map is frozen or for
                 reading only (EPERM).
             NotSupportedError: the object belongs to another collection.
+            SyscallError: a map that was closed (EBADF).
         """
         self._check_key(key)
-        if isinstance(value, bytes | bytearray | memoryview):
+        if not self.takes_objects or isinstance(value, bytes | bytearray | memoryview):
             value = bytes(self._check_value(value))
+        if isinstance(value, EmbeddedMap) and value.closed:
+            raise SyscallError("bpf", EBADF, detail=f"map '{value.name}' used after it was closed")
         self._check_mode("update", key, MapFlag.RDONLY)
         errno = EINVAL if flags & UpdateFlag.LOCK else self._store(key, value, flags)
         if errno:

@@ -64,6 +64,8 @@ class EmbeddedEvents:
 class PerfEventArrayMap(ObjectArray[EmbeddedEvents]):
     """Buffers by CPU."""
 
+    takes_objects = False
+
     def __init__(self, spec: MapSpec, around: Surroundings) -> None:
         super().__init__(spec, around)
         self.cpus = around.cpus

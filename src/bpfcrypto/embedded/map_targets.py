@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from errno import E2BIG, EEXIST, EINVAL, ENODEV, ENOENT, ENOMEM, ENOTSOCK, EOPNOTSUPP, EOVERFLOW
+from errno import E2BIG, EEXIST, EINVAL, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP, EOVERFLOW
 from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.errno import ENOTSUPP
@@ -231,6 +231,8 @@ class CpuMap(TargetMap):
 class XskMap(ObjectArray[object], RedirectMap):
     """Sockets by receive queue: none, as the engine has no sockets."""
 
+    takes_objects = False
+
     def lookup_address(self, _key: Bytes, _cpu: int) -> int:
         """0: nothing is in it."""
         return 0
@@ -240,11 +242,10 @@ class XskMap(ObjectArray[object], RedirectMap):
             return EINVAL
         if int.from_bytes(key, "little") >= self._spec.max_entries:
             return E2BIG
-        found = self._accept(value)
-        return found if isinstance(found, int) else ENOTSOCK
+        return descriptor_errno(value)
 
     def _accept(self, value: object) -> object | int:
-        return descriptor_errno(value) if isinstance(value, bytes) else ENOTSOCK
+        return descriptor_errno(value)
 
     def _id(self, _held: object) -> int:
         return 0
