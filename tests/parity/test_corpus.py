@@ -70,6 +70,10 @@ INPUTS: dict[str, dict[str, tuple[int, ...] | int]] = {
         "offset": EDGES["u32"], "length": EDGES["u32"], "delta": EDGES["s32"], "flags": EDGES["u64"],
         "from": EDGES["u64"], "to": EDGES["u64"], "given": 64,
     },
+    "nonlinear": {
+        "operation": range(16), "done": (0,), "offset": (0, 1, 14, 20, 24, 34, 60, 100, 1400), "length": (1, 8, 32, 60, 64, 100, 1500),
+        "delta": (8, 20, 300, -4, -8, -20, -300), "flags": (0, 0, 1, 2, 3), "given": 64,
+    },
     "dynptrs": {"offset": EDGES["u32"], "length": EDGES["u32"], "flags": (0, 0, 0, 1, 2**63), "given": 64},
     "for_each": {"op": (0, 0, 1, 2), "fill": range(18), "stop_at": (0, 0, 1, 2, 5), "flags": (0, 0, 0, 0, 1, 2**32)},
     "helpers": {"count": (*SMALL_U32, 1000), "loop_flags": (0, 0, 0, 1)},
@@ -100,6 +104,8 @@ INPUTS: dict[str, dict[str, tuple[int, ...] | int]] = {
         "flags": (0, 1, 2, 0xFFFFFFFF, 4 << 32, 1 << 52, 1 << 63), "size": EDGES["u32"], "given": 64,
     },
     "objects": {"op": range(4), "slot": range(4), "given": EDGES["u64"]},
+    "lists": {"op": range(8), "slot": range(4), "given": EDGES["u64"]},
+    "trees": {"op": range(8), "slot": range(4), "given": range(40), "wanted": range(40)},
     "maps_kptr": {"key": range(6), "flags": (0, 0, 0, 1, 2, 3, 4, 8), "cipher_key": 16},
 }  # fmt: skip
 
