@@ -1,8 +1,8 @@
 """Plays the same object with the same inputs on an engine and records everything that can be seen afterwards.
 
 A scene is a list of steps; its record holds, for each step, what the run gave, and at the end every variable and every map
-element. Two engines agree when their records are equal. Variables whose name starts with ``nd_`` are left out: programs keep
-there what no two runs share (clocks, random numbers, CPU numbers).
+element. Two engines agree when their records are equal. Variables and maps whose name starts with ``nd_`` are left out: programs
+keep there what no two runs share (clocks, random numbers, CPU numbers).
 """
 
 from __future__ import annotations
@@ -61,7 +61,11 @@ def play(engine: Engine, source: Source, steps: Sequence[Step]) -> Record:
     """Load ``source`` with the programs that the steps name, and run the steps on one collection."""
     with engine.load(source, programs=dict.fromkeys(step.program for step in steps)) as collection:
         runs = tuple(run(collection, step) for step in steps)
-        return Record(runs, variables(collection), {name: contents(m, collection) for name, m in collection.maps.items()})
+        return Record(
+            runs,
+            variables(collection),
+            {name: contents(m, collection) for name, m in collection.maps.items() if not name.startswith("nd_")},
+        )
 
 
 def run(collection: Collection, step: Step) -> tuple[object, ...]:
