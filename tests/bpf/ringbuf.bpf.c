@@ -132,6 +132,26 @@ int fill(struct __sk_buff *skb)
 }
 
 SEC("tc")
+__success __description("records until there is no room, while an earlier one is not finished")
+int held(struct __sk_buff *skb)
+{
+	void *record = bpf_ringbuf_reserve(&ring, 200, 0);
+	int i;
+
+	if (!record)
+		return 1;
+	for (i = 0; i < 200; i++) {
+		ret[0] = bpf_ringbuf_output(&ring, given, 56, 0);
+		if (ret[0])
+			break;
+	}
+	ret[1] = i;
+	bpf_ringbuf_discard(record, 0);
+	query();
+	return 0;
+}
+
+SEC("tc")
 __success __description("a record as a dynptr, of a size that is known when it runs")
 int dynptr(struct __sk_buff *skb)
 {

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from bpfcrypto.abi.ringbuf import BUSY, DISCARD, record_size
 from bpfcrypto.embedded.map_ringbuf import PAGE
 from bpfcrypto.engine import RingMap, UserRingMap
 from bpfcrypto.errors import MapError, MapFullError, MapTypeError
+from bpfcrypto.loader.load import load_spec
 from bpfcrypto.spec import CollectionSpec, MapSpec
 from support.packets import ethernet, payload
 
@@ -114,6 +116,20 @@ def test_any_consumer_position(both: Callable[..., list[Collection]], consumer: 
 
 
 @pytest.mark.kernel
+def test_unfinished_record_is_kept(both: Callable[..., list[Collection]]) -> None:
+    """Whatever user space says it has read, no program gets the memory of a record that another is still writing."""
+    outcomes = []
+    for collection in both("ringbuf", ["held"]):
+        ring: Any = collection.maps["ring"].ring
+        ring.consumer = record_size(200)
+        collection.programs["held"].run(PACKET)
+        outcomes.append((variables(collection), ring.producer, bytes(ring.data)))
+
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][1] < PAGE
+
+
+@pytest.mark.kernel
 @pytest.mark.parametrize("seed", range(6))
 def test_samples(both: Callable[..., list[Collection]], seed: int) -> None:
     """User space writes samples, good and damaged ones, and programs drain them."""
@@ -168,9 +184,11 @@ def repair(ring: Any, before: tuple[int, int, int]) -> None:
 
 @pytest.mark.kernel
 @pytest.mark.parametrize("length", [0, 1, 16, 32, 40, 480])
-@pytest.mark.parametrize("cipher", [b"cbc(aes)", b"ecb(aes)"])
-def test_records_and_samples_are_encrypted(both: Callable[..., list[Collection]], cipher: bytes, length: int) -> None:
-    """Ring buffer memory as source and destination, in place too, over the end of the ring too."""
+@pytest.mark.parametrize(("cipher", "read"), [(b"cbc(aes)", True), (b"ecb(aes)", True), (b"cbc(aes)", False)])
+def test_records_and_samples_are_encrypted(
+    both: Callable[..., list[Collection]], cipher: bytes, read: bool, length: int
+) -> None:
+    """Ring buffer memory as source and destination, in place and over the end of the ring too; without a reader until it is full."""
     outcomes = []
     for collection in both("user_ringbuf"):
         collection.variables["cipher"].bytes = cipher
@@ -190,9 +208,9 @@ def test_records_and_samples_are_encrypted(both: Callable[..., list[Collection]]
                 ring_state(samples),
                 ring_state(records),
             ]
-            seen += [*records.records(), variables(collection)]
+            seen += [*(records.records() if read else ()), variables(collection)]
         outcomes.append(seen)
-        assert records.ring.producer > 2 * PAGE or length < 100
+        assert not read or records.ring.producer > 2 * PAGE or length < 100
 
     assert outcomes[0] == outcomes[1]
 
@@ -211,6 +229,25 @@ def test_endless_samples(both: Callable[..., list[Collection]]) -> None:
 
     assert outcomes[0] == outcomes[1]
     assert outcomes[0][0][0] == 8 << 17
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("size", [(1 << 24) - 1, 1 << 24])
+def test_large_samples(embedded_engine: EmbeddedEngine, kernel_engine: KernelEngine, size: int) -> None:
+    """A sample is no larger than a dynptr can be, though the ring has room for it."""
+    spec = load_spec((OBJECTS / "user_ringbuf.bpf.o").read_bytes())
+    large = replace(spec, maps={**spec.maps, "samples": replace(spec.maps["samples"], max_entries=1 << 25)})
+    outcomes = []
+    for engine in (embedded_engine, kernel_engine):
+        with engine.load(large, programs=["drain"]) as collection:
+            ring = collection.maps["samples"].ring  # type: ignore[attr-defined]
+            ring.set_header(0, size)
+            ring.producer = record_size(size)
+            collection.programs["drain"].run(PACKET)
+            outcomes.append((ring.consumer, variables(collection)))
+
+    assert outcomes[0] == outcomes[1]
+    assert (outcomes[0][0] == 0) == (size == 1 << 24)
 
 
 def errno_of(call: Callable[[], object]) -> int:
