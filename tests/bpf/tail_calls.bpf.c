@@ -88,12 +88,13 @@ int wide(struct __sk_buff *skb)
 
 static __noinline int below(struct __sk_buff *skb)
 {
-	u64 index = slot;
+	int result = 5;
 
+	barrier_var(result); /* the compiler believes that it is always 5 */
 	begun++;
-	bpf_tail_call(skb, &next, index);
+	bpf_tail_call(skb, &next, slot);
 	back++;
-	return 5;
+	return result;
 }
 
 SEC("tc")
@@ -105,10 +106,13 @@ int from_below(struct __sk_buff *skb)
 
 static __noinline int again(struct __sk_buff *skb)
 {
+	int result = 1;
+
+	barrier_var(result);
 	begun++;
 	bpf_tail_call(skb, &next, 2);
 	back++;
-	return 1;
+	return result;
 }
 
 SEC("tc")
