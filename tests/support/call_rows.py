@@ -22,13 +22,13 @@ D, E, IT = Stack(16), Stack(32), Stack(40)  # two dynptrs, an iterator
 
 def rows() -> dict[str, Row]:
     """Every row by its name."""
-    from support import call_rows_skb, call_rows_text  # they use this module's words
+    from support import call_rows_skb, call_rows_testrun, call_rows_text  # they use this module's words
 
     made: dict[str, Row] = {}
     for source in (
         skb_bytes, skb_geometry, checksums, sums, trace, maps_of_memory, dynptr_mem, dynptr_skb, dynptr_xdp, slices,
         iterators, xdp_geometry, xdp_fragments, ctx_fields, skb_arguments, xdp_arguments, syscall_arguments,
-        *call_rows_text.SOURCES, *call_rows_skb.SOURCES,
+        *call_rows_text.SOURCES, *call_rows_skb.SOURCES, *call_rows_testrun.SOURCES,
     ):  # fmt: skip
         for row in source():
             assert row.name not in made, row.name
