@@ -267,6 +267,34 @@ class Map(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class HeldKptr:
+    """What a kptr of an element holds.
+
+    Attributes:
+        offset: of the field within the value.
+        cpu: whose copy of the value it is in, 0 in maps that are not per CPU.
+        type_name: the struct that it points to.
+        cipher: of a crypto context, the algorithm that it was made with; else "".
+        references: of a crypto context, its reference count; else 0.
+    """
+
+    offset: int
+    cpu: int
+    type_name: str
+    cipher: str = ""
+    references: int = 0
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """A map that tells what its kptrs hold. The kernel does not: user space reads zero bytes, whether there is something or not."""
+
+    def kptrs(self, key: bytes) -> tuple[HeldKptr, ...]:
+        """The kptrs of an element that are not NULL, by CPU and offset; none where there is no such element."""
+        ...
+
+
 @runtime_checkable
 class QueueMap(Map, Protocol):
     """A QUEUE, which gives its oldest value, or a STACK, which gives its newest.

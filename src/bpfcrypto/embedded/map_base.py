@@ -29,8 +29,8 @@ from bpfcrypto.abi.maps import RULES, MapFlag, UpdateFlag
 from bpfcrypto.btf.record import FieldKind, SpecialField
 from bpfcrypto.embedded.field_owner import FieldOwner
 from bpfcrypto.embedded.map_batch import Batches
-from bpfcrypto.embedded.map_owner import Owner
 from bpfcrypto.embedded.map_kptrs import held_kptrs
+from bpfcrypto.embedded.map_owner import Owner
 from bpfcrypto.embedded.map_values import Destructor, Values, round_up
 from bpfcrypto.embedded.memory import AccessFault, Memory, Region
 from bpfcrypto.embedded.rcu import Rcu
@@ -40,7 +40,7 @@ from bpfcrypto.errors import KeyNotFoundError, MapError, MapFullError, MapTypeEr
 if TYPE_CHECKING:
     from bpfcrypto.btf.types import Btf
     from bpfcrypto.crypto.provider import Bytes
-    from bpfcrypto.engine import Storable
+    from bpfcrypto.engine import HeldKptr, Storable
     from bpfcrypto.spec import MapSpec
     from bpfcrypto.views import TypedMap
 

@@ -37,6 +37,9 @@ class LruHashMap(HashMap):
         self._nodes[slot].referenced = True
         return self.values.address(slot, cpu % self.values.cpus)
 
+    def _place(self, key: bytes, cpu: int) -> int:
+        return super().lookup_address(key, cpu)
+
     def _slot_count(self) -> int:
         """max_entries; with lists per CPU a multiple of the number of CPUs, so that all are of one length and none is empty."""
         entries, cpus = self._spec.max_entries, self._around.cpus
