@@ -106,6 +106,8 @@ INPUTS: dict[str, dict[str, tuple[int, ...] | int]] = {
     "objects": {"op": range(4), "slot": range(4), "given": EDGES["u64"]},
     "lists": {"op": range(8), "slot": range(4), "given": EDGES["u64"]},
     "trees": {"op": range(8), "slot": range(4), "given": range(40), "wanted": range(40)},
+    "pull_data": {"first": EDGES["u32"], "second": EDGES["u32"], "delta": EDGES["s32"]},
+    "user_memory": {"address": (0, 16, 2**64 - 4096), "length": (0, 1, 2, 16, 255, 256, 257), "offset": (0, 1, 2, 16, 255, 256, 257), "flags": (0, 1, 2), "memory": 256},
     "maps_kptr": {"key": range(6), "flags": (0, 0, 0, 1, 2, 3, 4, 8), "cipher_key": 16},
 }  # fmt: skip
 

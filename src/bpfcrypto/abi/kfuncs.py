@@ -360,6 +360,36 @@ _ROWS = (
     ),
     _row("u32 bpf_cpumask_weight(const struct cpumask *cpumask)", F.RCU, SYSCALL, (6, 8)),
     _row("int bpf_cpumask_populate(struct cpumask *cpumask, void *src, size_t src__sz)", F.RCU, SYSCALL, (6, 15)),
+    _row(
+        "int bpf_copy_from_user_str(void *dst, u32 dst__sz, const void *unsafe_ptr__ign, u64 flags)",
+        F.SLEEPABLE,
+        ALL,
+        (6, 12),
+    ),
+    _row(
+        "int bpf_copy_from_user_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign)",
+        F.SLEEPABLE,
+        ALL,
+        (6, 16),
+    ),
+    _row(
+        "int bpf_copy_from_user_str_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign)",
+        F.SLEEPABLE,
+        ALL,
+        (6, 16),
+    ),
+    _row(
+        "int bpf_probe_read_user_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign)",
+        F(0),
+        ALL,
+        (6, 16),
+    ),
+    _row(
+        "int bpf_probe_read_user_str_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign)",
+        F(0),
+        ALL,
+        (6, 16),
+    ),
     *_refused(
         "it has no tasks",
         _row(
@@ -504,39 +534,6 @@ _ROWS = (
             (6, 16),
         ),
         _row("void bpf_iter_dmabuf_destroy(struct bpf_iter_dmabuf *it)", F.ITER_DESTROY | F.SLEEPABLE, ALL, (6, 16)),
-    ),
-    *_refused(
-        "it gives programs no memory of a user process",
-        _row(
-            "int bpf_copy_from_user_str(void *dst, u32 dst__sz, const void *unsafe_ptr__ign, u64 flags)",
-            F.SLEEPABLE,
-            ALL,
-            (6, 12),
-        ),
-        _row(
-            "int bpf_copy_from_user_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign)",
-            F.SLEEPABLE,
-            ALL,
-            (6, 16),
-        ),
-        _row(
-            "int bpf_copy_from_user_str_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign)",
-            F.SLEEPABLE,
-            ALL,
-            (6, 16),
-        ),
-        _row(
-            "int bpf_probe_read_user_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign)",
-            F(0),
-            ALL,
-            (6, 16),
-        ),
-        _row(
-            "int bpf_probe_read_user_str_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign)",
-            F(0),
-            ALL,
-            (6, 16),
-        ),
     ),
     *_refused(
         "it runs nothing after a program has returned",

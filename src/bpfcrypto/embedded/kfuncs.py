@@ -12,8 +12,10 @@ from bpfcrypto.embedded import (
     kfuncs_dynptr,
     kfuncs_dynptr_copy,
     kfuncs_object,
+    kfuncs_packet,
     kfuncs_section,
     kfuncs_string,
+    kfuncs_user,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ def kfuncs(contexts: CryptoContexts, objects: Objects) -> Mapping[str, Native]:
         **kfuncs_dynptr.NATIVES,
         **kfuncs_dynptr_copy.NATIVES,
         **kfuncs_string.NATIVES,
+        **kfuncs_packet.NATIVES,
+        **kfuncs_user.NATIVES,
         **kfuncs_crypto.natives(contexts),
         **kfuncs_object.natives(objects),
     }

@@ -83,6 +83,16 @@ class Window:
         """Address of the buffer's first byte, whether it is mapped or not."""
         return ctypes.addressof(self._storage)
 
+    @property
+    def size(self) -> int:
+        """Bytes that are mapped."""
+        return self.end - self.start
+
+    @property
+    def content(self) -> memoryview:
+        """The bytes that are mapped."""
+        return self.view[self.start : self.end]
+
     def move(self, start: int, end: int) -> None:
         """Map exactly [start, end)."""
         if self._region is not None:

@@ -59,7 +59,7 @@ class XdpFrame:
     @property
     def size(self) -> int:
         """Bytes of the frame (xdp_get_buff_len)."""
-        return self.linear_size + sum(part.end for part in self._fragments)
+        return self.linear_size + sum(part.size for part in self._fragments)
 
     @property
     def meta_size(self) -> int:
@@ -98,9 +98,9 @@ class XdpFrame:
             return self._window.address + self._data + offset if offset + size <= self.linear_size else None
         offset -= self.linear_size
         for part in self._fragments:
-            if offset < part.end:
-                return part.address + offset if offset + size <= part.end else None
-            offset -= part.end
+            if offset < part.size:
+                return part.address + part.start + offset if offset + size <= part.size else None
+            offset -= part.size
         return None
 
     def range_errno(self, offset: int, size: int) -> int:
@@ -126,7 +126,7 @@ class XdpFrame:
         return True
 
     def _parts(self, offset: int, size: int) -> list[memoryview]:
-        views = [self._window.view[self._data : self._window.end], *(part.view[: part.end] for part in self._fragments)]
+        views = [self._window.view[self._data : self._window.end], *(part.content for part in self._fragments)]
         parts = []
         for view in views:
             part = view[offset : offset + size]
@@ -138,7 +138,7 @@ class XdpFrame:
     def to_bytes(self) -> bytes:
         """Metadata and the whole frame."""
         head = self._window.view[self._window.start : self._window.end]
-        return b"".join([bytes(head), *(bytes(part.view[: part.end]) for part in self._fragments)])
+        return b"".join([bytes(head), *(bytes(part.content) for part in self._fragments)])
 
     def adjust_head(self, delta: int) -> int:
         """Move the packet's first byte; the metadata moves along (bpf_xdp_adjust_head). 0 or a positive errno."""
@@ -178,12 +178,39 @@ class XdpFrame:
         window.move(window.start, end)
         return 0
 
+    def pull(self, size: int) -> int:
+        """Make the first bytes of the frame linear, moving it to the front where there is no room behind (bpf_xdp_pull_data).
+
+        Returns:
+            0 or a positive errno.
+        """
+        window = self._window
+        missing = size - self.linear_size
+        if missing <= 0:
+            return 0
+        behind = HARD_END - window.end
+        if size > self.size or missing > behind + window.start - FRAME_SIZE:
+            return EINVAL
+        start = window.start - max(missing - behind, 0)
+        head = bytes(window.view[window.start : window.end])
+        pulled = self.load(self.linear_size, missing) or b""
+        window.view[start : start + len(head) + missing] = head + pulled
+        window.move(start, start + len(head) + missing)
+        while missing:
+            first = self._fragments[0]
+            taken = min(missing, first.size)
+            missing -= taken
+            first.move(first.start + taken, first.end)
+            if not first.size:
+                self._fragments.pop(0)
+        return 0
+
     def _grow_last(self, delta: int) -> int:
         last = self._fragments[-1]
         if delta > last.capacity - last.end:
             return EINVAL
         last.view[last.end : last.end + delta] = bytes(delta)
-        last.move(0, last.end + delta)
+        last.move(last.start, last.end + delta)
         return 0
 
     def _shrink(self, size: int) -> int:
@@ -191,10 +218,10 @@ class XdpFrame:
             return EINVAL
         while self._fragments and size > 0:
             last = self._fragments[-1]
-            cut = min(size, last.end)
+            cut = min(size, last.size)
             size -= cut
-            last.move(0, last.end - cut)
-            if not last.end:
+            last.move(last.start, last.end - cut)
+            if not last.size:
                 self._fragments.pop()
         if not self._fragments:
             self._window.move(self._window.start, self._window.end - size)
