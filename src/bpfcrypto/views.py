@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bpfcrypto.abi.maps import MapType
+from bpfcrypto.abi.maps import MAPS_OF_MAPS, MapType
 from bpfcrypto.btf.format import type_name
 from bpfcrypto.btf.values import decode, encode
+from bpfcrypto.engine import RedirectTarget
 from bpfcrypto.errors import MapTypeError
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ PERCPU = frozenset({MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCP
 class TypedMap(MutableMapping[Any, Any]):
     """A map with Python keys and values.
 
-    A value of a per-CPU map is a list with one value for each possible CPU. Iteration gives keys; in maps of the array family every
-    index is a key.
+    A value of a per-CPU map is a list with one value for each possible CPU. Elements of maps of maps and of program arrays are set as
+    maps and programs, and read as their ids. Iteration gives keys; in maps of the array family every index is a key.
 
     Programs may add and delete elements at any time. ``items()`` and ``values()`` leave out what vanishes while they go through the
     map, so ``dict(view.items())`` is a copy of the map; ``dict(view)`` looks up one key after another and may raise KeyNotFoundError.
@@ -44,12 +45,14 @@ class TypedMap(MutableMapping[Any, Any]):
     def __init__(self, map: Map, btf: Btf | None) -> None:
         self._map = map
         self._btf = btf
+        self._holds_objects = map.spec.type in MAPS_OF_MAPS or map.spec.type is MapType.PROG_ARRAY
 
     def __getitem__(self, key: Any) -> Any:
         return self._value_of(self._map.lookup(self._key(key)))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._map.update(self._key(key), self._bytes_of(value))
+        taken = value if self._holds_objects or isinstance(value, RedirectTarget) else self._bytes_of(value)
+        self._map.update(self._key(key), taken)
 
     def __delitem__(self, key: Any) -> None:
         self._map.delete(self._key(key))
@@ -104,6 +107,8 @@ class TypedMap(MutableMapping[Any, Any]):
 
     def _value_of(self, data: bytes) -> Any:
         spec = self._map.spec
+        if self._holds_objects:
+            return int.from_bytes(data, "little")
         if spec.type not in PERCPU:
             return self._unpack(spec.value_type, data)
         stride = _stride(spec.value_size)

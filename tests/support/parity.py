@@ -101,7 +101,8 @@ def contents(m: Map, collection: Collection) -> dict[object, bytes]:
         return {}
     if m.spec.type not in _OBJECTS:
         return found
-    names = {each.id: each.name for each in (*collection.maps.values(), *collection.programs.values())}
+    objects = collection.programs if m.spec.type is MapType.PROG_ARRAY else collection.maps
+    names = {each.id: each.name for each in objects.values()}
     return {key: names[int.from_bytes(value, "little")].encode() for key, value in found.items()}
 
 
