@@ -31,12 +31,14 @@ class Options:
         allow_uninit_stack: stack that was never written may be read.
         strict_alignment: unaligned accesses are refused (BPF_F_STRICT_ALIGNMENT).
         log_level: 0 no log, 1 the failing path, 2 every path with its states.
+        cpus: how many CPUs the machine can have, 0 where that is not known.
     """
 
     allow_ptr_leaks: bool = True
     allow_uninit_stack: bool = True
     strict_alignment: bool = False
     log_level: int = 1
+    cpus: int = 0
 
 
 @dataclass(slots=True)
@@ -115,6 +117,7 @@ class Environment:
         previous_entry: the latest unfinished checkpoint at an instruction with the call stack of a state (find_prev_entry).
         widen: forget what imprecise scalars of the second state are where they differ from the first (widen_imprecise_scalars).
         pointer_types: the type and flags of the pointer that each memory instruction went through (ptr_type of the kernel's aux data).
+        inlined_loops: of each call of bpf_loop, whether it can be compiled in line, and its callback.
         gpl: whether the licence is compatible with the GPL.
         sleepable: whether the program was loaded as sleepable.
     """
@@ -141,6 +144,7 @@ class Environment:
     previous_entry: Callable[[State, int], State | None] = _no_entry
     widen: Callable[[State, State], None] = _ignored
     pointer_types: dict[int, tuple[RegType, int]] = field(default_factory=dict)
+    inlined_loops: dict[int, tuple[bool, int]] = field(default_factory=dict)
     gpl: bool = field(init=False)
     sleepable: bool = field(init=False)
     _records: dict[int, tuple[SpecialField, ...]] = field(init=False, default_factory=dict)

@@ -233,7 +233,7 @@ def check_access(
     reg = regs[regno]
     kind, flags = reg.type, reg.flags
     if size > 1 and (kind is RegType.STACK or strict or env.options.strict_alignment):
-        _check_alignment(reg, off, size)
+        check_alignment(reg, off, size)
     off += reg.off
     if write and value >= 0 and not env.options.allow_ptr_leaks:
         _check_leak(env, reg, regs[value], value)
@@ -318,7 +318,7 @@ def _check_leak(env: Environment, reg: Reg, stored: Reg, value: int) -> None:
         raise Rejected(EACCES, f"R{value} leaks addr into {where}", register=value, id="pointer-leak")
 
 
-def _check_alignment(reg: Reg, off: int, size: int) -> None:
+def check_alignment(reg: Reg, off: int, size: int) -> None:
     """That the address is a multiple of the size, whatever the variable part of the offset is."""
     num, kind = reg.num, reg.type
     if kind is RegType.ARENA:
