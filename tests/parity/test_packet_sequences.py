@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bpfcrypto.embedded.engine import EmbeddedEngine
     from bpfcrypto.kernel.engine import KernelEngine
 
-SEQUENCES = 400
+SEQUENCES = 240
 CHUNK = 40
 PACKETS = tuple(sample().values())
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MAX_ARGUMENTS = 12  # MAX_BPRINTF_VARARGS
 BUFFER = 512  # MAX_BPRINTF_BIN_ARGS
+_MAX_WIDTH = (1 << 23) - 1  # FIELD_WIDTH_MAX
 
 # The kernel's character classes, which are those of Latin-1 (lib/ctype.c).
 _SPACE = "\t\n\v\f\r \xa0"
@@ -245,10 +246,15 @@ def _pointer(match: re.Match[str], value: int) -> str:
 
 def _digits(match: re.Match[str], sign: str, digits: str) -> str:
     if "0" in match["flags"] and "-" not in match["flags"]:
-        digits = digits.rjust(int(match["width"] or 0) - len(sign), "0")
+        digits = digits.rjust(_width(match) - len(sign), "0")
     return _padded(match, sign + digits)
 
 
+def _width(match: re.Match[str]) -> int:
+    digits = match["width"] or "0"
+    return int(digits) if len(digits) <= len(str(_MAX_WIDTH)) and int(digits) < _MAX_WIDTH else _MAX_WIDTH
+
+
 def _padded(match: re.Match[str], text: str) -> str:
-    width = int(match["width"] or 0)
+    width = _width(match)
     return text.ljust(width) if "-" in match["flags"] else text.rjust(width)

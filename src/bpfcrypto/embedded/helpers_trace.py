@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bpfcrypto.embedded.state import RunState
 
 MAX_TEXT = 1024  # MAX_BPRINTF_BUF
-_MAX_FORMAT = 1024
+_MAX_FORMAT = 1 << 16
 _U32 = 0xFFFFFFFF
 
 
