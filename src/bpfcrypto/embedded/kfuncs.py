@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bpfcrypto.embedded import (
     kfuncs_bits,
     kfuncs_core,
+    kfuncs_cpumask,
     kfuncs_crypto,
     kfuncs_dynptr,
     kfuncs_dynptr_copy,
@@ -37,4 +38,5 @@ def kfuncs(contexts: CryptoContexts, objects: Objects) -> Mapping[str, Native]:
         **kfuncs_user.NATIVES,
         **kfuncs_crypto.natives(contexts),
         **kfuncs_object.natives(objects),
+        **kfuncs_cpumask.natives(objects.masks),
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bpfcrypto.embedded.helpers_map import map_of
 from bpfcrypto.embedded.map_base import EmbeddedMap
 from bpfcrypto.embedded.map_hash import HashMap
 from bpfcrypto.embedded.memory import AccessFault
@@ -28,7 +27,9 @@ def xdp_pull_data(run: RunState, xdp: int, size: int, *_: int) -> int:
 
 def map_sum_elem_count(run: RunState, handle: int, *_: int) -> int:
     """The number of elements of a hash map; other types do not count theirs and give 0."""
-    target = map_of(run, handle, EmbeddedMap)
+    target = run.memory.owner(handle)
+    if not isinstance(target, EmbeddedMap) or target.address != handle:
+        raise AccessFault(f"{handle:#x} is not a map")
     return sum(1 for _ in target.keys()) if isinstance(target, HashMap) else 0  # noqa: SIM118
 
 

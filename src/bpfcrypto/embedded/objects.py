@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from bpfcrypto.btf.record import FieldKind, object_fields
 from bpfcrypto.btf.types import Composite, Kind
 from bpfcrypto.embedded import graph_list, graph_tree
+from bpfcrypto.embedded.cpumask import CpuMasks
 from bpfcrypto.embedded.field_owner import FieldOwner, require
 from bpfcrypto.embedded.map_values import Destructor, round_up
 from bpfcrypto.embedded.memory import AccessFault, Region, allocate
@@ -165,7 +166,7 @@ def kernel_targets(contexts: CryptoContexts) -> Mapping[str, Target]:
 
 
 class Objects:
-    """The objects of one collection.
+    """The objects of one collection, and its CPU masks.
 
     Args:
         memory: the address space that they appear in.
@@ -173,6 +174,9 @@ class Objects:
         btf: the types of the programs.
         targets: kernel objects that kptrs can point to, by the name of the struct.
         cpus: number of possible CPUs.
+
+    Attributes:
+        masks: the CPU masks.
     """
 
     def __init__(
@@ -188,15 +192,16 @@ class Objects:
         self.lock = threading.RLock()
         self._rcu = rcu
         self._btf = btf
-        self._targets = targets or {}
+        self.masks = CpuMasks(memory, rcu, cpus)
+        self._targets = {**(targets or {}), "bpf_cpumask": Target(self.masks.get, self.masks.release)}
         self._cpus = cpus
         self._layouts: dict[int, Layout] = {}
         self._living: set[Allocated] = set()
 
     @property
     def live(self) -> int:
-        """Number of objects that somebody holds, or has lost."""
-        return len(self._living)
+        """Number of objects and CPU masks that somebody holds, or has lost."""
+        return len(self._living) + self.masks.live
 
     # --- allocation
 
@@ -283,6 +288,7 @@ class Objects:
         for each in list(self._living):
             self._living.discard(each)
             self._unmap(each)
+        self.masks.close()
 
     # --- what special fields own
 

@@ -18,6 +18,16 @@ struct refcount_struct {
 
 typedef struct refcount_struct refcount_t;
 
+struct cpumask {
+	unsigned long bits[1]; /* as many as there are CPUs */
+};
+
+/* A CPU mask that programs make, bpf_cpumask_create(). */
+struct bpf_cpumask {
+	struct cpumask cpumask;
+	refcount_t usage;
+};
+
 struct callback_head {
 	struct callback_head *next;
 	void (*func)(struct callback_head *head);
