@@ -27,6 +27,7 @@ from bpfcrypto.verifier.backtrack import Backtracker, forget_precision, mark_all
 from bpfcrypto.verifier.cfg import Flow
 from bpfcrypto.verifier.equal import Exact, covered, iterators_moved, may_loop, same_value
 from bpfcrypto.verifier.liveness import StackLiveness
+from bpfcrypto.verifier.regtext import format_state
 from bpfcrypto.verifier.state import (
     ADD_CONST,
     EMPTY_SLOT,
@@ -200,7 +201,13 @@ class Checkpoints:
             and old.may_goto_depth == state.may_goto_depth
             and old.callback_unroll_depth == state.callback_unroll_depth
         ):
-            raise Rejected(EINVAL, f"infinite loop detected at insn {index}", id="infinite-loop")
+            last = len(state.frames) - 1
+            raise Rejected(
+                EINVAL,
+                f"infinite loop detected at insn {index}\ncur state:{format_state(state, last)}\n"
+                f"old state:{format_state(old, last)}",
+                id="infinite-loop",
+            )
         return False
 
     def _hit(self, checkpoint: Checkpoint, state: State, index: int, *, loop: bool) -> None:

@@ -1,0 +1,65 @@
+"""What is known of each instruction's registers on every path that was explored: what machine code may rely on.
+
+A value that differs from path to path is known by what all of them share. Registers that are dead at an instruction have no facts:
+pruning does not compare them, so nothing holds for all paths.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bpfcrypto.verifier.bounds import UNKNOWN
+from bpfcrypto.verifier.state import FP, NOT_INIT, Reg, RegType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Facts:
+    """Registers by instruction.
+
+    Args:
+        live: the registers that are live before each instruction, as a mask.
+    """
+
+    def __init__(self, live: Sequence[int]) -> None:
+        self._live = tuple(tuple(regno for regno in range(FP) if mask >> regno & 1) for mask in live)
+        self._regs: list[list[Reg] | None] = [None] * len(live)
+
+    def visit(self, index: int, regs: Sequence[Reg]) -> None:
+        """A path has come to an instruction with these registers."""
+        known = self._regs[index]
+        if known is None:
+            self._regs[index] = list(regs)
+            return
+        for regno in self._live[index]:
+            old, new = known[regno], regs[regno]
+            if old is not new:
+                known[regno] = join(old, new)
+
+    def is_reached(self, index: int) -> bool:
+        """Whether any path comes to the instruction; others can be left out."""
+        return self._regs[index] is not None
+
+    def before(self, index: int, regno: int) -> Reg:
+        """What the register holds before the instruction on every path; NOT_INIT where nothing is known, or it is dead."""
+        regs = self._regs[index]
+        return regs[regno] if regs is not None and regno in self._live[index] else NOT_INIT
+
+
+def join(old: Reg, new: Reg) -> Reg:
+    """What two paths agree on: the kind of pointer and where it points, and the value where it is the same."""
+    if old.type is not new.type or old.type is RegType.NOT_INIT:
+        return NOT_INIT
+    same = old.num is new.num or old.num == new.num
+    target = old.target if old.target is new.target or old.target == new.target else None
+    if same and target is old.target and old.flags == new.flags and old.off == new.off and old.id == new.id:
+        return old
+    return Reg(
+        old.type,
+        old.flags | new.flags,
+        old.num if same else UNKNOWN,
+        old.off if old.off == new.off else 0,
+        frameno=old.frameno if old.frameno == new.frameno else -1,
+        target=target,
+    )
