@@ -32,14 +32,14 @@ INSN_LIMIT: Final = 1_000_000
 class _Insn(NamedTuple):
     """An instruction is about to be executed; ``line`` is its source line where that is another than before."""
 
-    index: int
+    at: int
     line: LineInfo | None
 
 
 class _Change(NamedTuple):
     """What an instruction left in what it touched."""
 
-    index: int
+    at: int
     frameno: int
     regs: tuple[tuple[int, Reg], ...]
     stack: tuple[Slot, ...]
@@ -142,7 +142,7 @@ class Trace:
                 if pending is not None:
                     yield f"{pending}{' ' * _padding(len(pending) + 1)};{shown}"
                 else:
-                    yield f"{entry.index}:{shown}"
+                    yield f"{entry.at}:{shown}"
                 pending = None
                 continue
             if pending is not None:
@@ -151,7 +151,7 @@ class Trace:
             if isinstance(entry, _Insn):
                 if entry.line is not None:
                     yield f"; {source_text(entry.line)}"
-                pending = f"{entry.index}: {insn_text(self._program, self._insns, entry.index)}"
+                pending = f"{entry.at}: {insn_text(self._program, self._insns, entry.at)}"
             elif isinstance(entry, _Whole):
                 yield f"{entry.words}{format_state(entry.state, entry.frameno)}"
             else:

@@ -25,6 +25,7 @@ from bpfcrypto.verifier import (
     cfg,
     check_btf,
     diag,
+    fields,
     load_imm,
     mem,
     refs,
