@@ -13,7 +13,7 @@ from errno import EINVAL
 from functools import cache
 from typing import TYPE_CHECKING
 
-from bpfcrypto.abi.helpers import GPL_COMPATIBLE, HELPERS
+from bpfcrypto.abi.helpers import BY_NAME, GPL_COMPATIBLE, HELPERS
 from bpfcrypto.abi.helpers import name as helper_name
 from bpfcrypto.abi.kfuncs import KFUNCS
 from bpfcrypto.abi.progs import ProgFlag
@@ -180,7 +180,7 @@ def _signed(word: int) -> int:
 
 
 def _missing(kind: str, name: str) -> NotSupportedError:
-    known = KFUNCS.get(name)
+    known = KFUNCS.get(name) or BY_NAME.get(name)
     return NotSupportedError(
         f"{kind} '{name}'",
         requires="the embedded engine does not have it"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
+from bpfcrypto.abi.maps import RULES
 from bpfcrypto.embedded.field_owner import field_owner
 from bpfcrypto.embedded.map_base import EmbeddedMap
 from bpfcrypto.embedded.memory import AccessFault
@@ -63,6 +64,15 @@ def map_update_elem(run: RunState, handle: int, key: int, value: int, flags: int
     )
 
 
+def map_lookup_percpu_elem(run: RunState, handle: int, key: int, cpu: int, *_: int) -> int:
+    """The address of a CPU's copy of an element's value, or NULL."""
+    target = find_map(run, handle)
+    cpu &= 0xFFFFFFFF
+    if not RULES[target.spec.type].percpu:
+        raise AccessFault(f"map '{target.name}' of type {target.spec.type.name} has no copies for each CPU")
+    return target.lookup_address(run.memory.span(key, target.spec.key_size), cpu) if cpu < target.values.cpus else 0
+
+
 def map_delete_elem(run: RunState, handle: int, key: int, *_: int) -> int:
     """Take an element out."""
     target = find_map(run, handle)
@@ -80,5 +90,6 @@ NATIVES: Mapping[str, Native] = {
     "bpf_map_lookup_elem": map_lookup_elem,
     "bpf_map_update_elem": map_update_elem,
     "bpf_map_delete_elem": map_delete_elem,
+    "bpf_map_lookup_percpu_elem": map_lookup_percpu_elem,
     "bpf_kptr_xchg": kptr_xchg,
 }
