@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("bpfcrypto.cli.check:check", "Ask a verifier for its verdict on every program of an object."),
     "disasm": ("bpfcrypto.cli.disasm:disasm", "Print an object's instructions with their source lines."),
     "doctor": ("bpfcrypto.cli.doctor:doctor", "Say what works on this machine, what is missing, and what to do."),
+    "maps": ("bpfcrypto.cli.maps:maps", "Show an object's maps and variables with the layouts of their types."),
     "run": ("bpfcrypto.cli.run:run", "Run a program on one packet, or on all packets of a capture file."),
 }
 """Command -> where it is defined, and the first line of its help."""

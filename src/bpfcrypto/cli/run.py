@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bpfcrypto.cli.dump import dump, print_dumps, to_dict
 from bpfcrypto.cli.main import REJECTED
 from bpfcrypto.cli.objects import FILE, read_spec, require_program
 from bpfcrypto.cli.progress import watched
@@ -40,6 +41,7 @@ class Options:
         data, ctx: the packet and context of a single run.
         repeat: how often a single run is repeated.
         pcap, write: capture files in and out.
+        dump_maps: whether the contents of maps are shown.
         as_json: whether results are printed as JSON.
     """
 
@@ -50,6 +52,7 @@ class Options:
     repeat: int
     pcap: str | None
     write: str | None
+    dump_maps: bool
     as_json: bool
 
     def validate(self) -> None:
@@ -89,12 +92,14 @@ class Options:
     "--ctx", metavar="HEX", type=Hex(), default=b"", help="The context: __sk_buff, xdp_md, or a syscall program's."
 )
 @click.option("--repeat", metavar="N", type=click.IntRange(min=1), default=1, help="Run N times on the same packet.")
+@click.option("--dump-maps", is_flag=True, help="Show the contents of maps after the run.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def run(file: Path, engine: str, assignments: tuple[str, ...], **rest: object) -> int | None:
     """Run a program on one packet, or on all packets of a capture file.
 
     FILE is an object or a .bpf.c file. Packets that the program drops are left out of the output and counted. Keys are better given as
-    @FILE than on the command line, where other users can see them.
+    @FILE than on the command line, where other users can see them. What programs print goes to standard error; on the kernel engine, to
+    the trace_pipe of tracefs.
     """
     from bpfcrypto.runtime import open_engine
 
@@ -105,7 +110,7 @@ def run(file: Path, engine: str, assignments: tuple[str, ...], **rest: object) -
     programs = [name for name in (options.setup, options.program) if name is not None]
     for name in programs:
         require_program(spec, name)
-    with open_engine(engine) as opened, opened.load(spec, programs=programs) as collection:
+    with open_engine(engine, trace=note) as opened, opened.load(spec, programs=programs) as collection:
         assign(collection, wanted)
         if options.setup is not None:
             run_setup(collection, options.setup)
@@ -113,7 +118,7 @@ def run(file: Path, engine: str, assignments: tuple[str, ...], **rest: object) -
             return _run_capture(collection, options)
         program = collection.programs[options.program]
         result = program.run(options.data or b"", ctx=options.ctx, repeat=options.repeat)
-        _print_result(collection, program, result, as_json=options.as_json)
+        _print_result(collection, program, result, options)
     return None
 
 
@@ -173,10 +178,15 @@ def _variables(collection: Collection) -> Iterator[tuple[str, object]]:
         yield name, variable.value
 
 
-def _print_result(collection: Collection, program: Program, result: RunResult, *, as_json: bool) -> None:
+def _contents(collection: Collection, options: Options) -> dict[str, object]:
+    """The part of the JSON that --dump-maps adds."""
+    return {"maps": {each.name: to_dict(each) for each in dump(collection)}} if options.dump_maps else {}
+
+
+def _print_result(collection: Collection, program: Program, result: RunResult, options: Options) -> None:
     from bpfcrypto.capture import verdict_name
 
-    if as_json:
+    if options.as_json:
         print_json(
             {
                 "retval": result.retval,
@@ -184,6 +194,7 @@ def _print_result(collection: Collection, program: Program, result: RunResult, *
                 "ctx": result.ctx.hex(),
                 "duration_ns": result.duration_ns,
                 "variables": {name: to_json(value) for name, value in _variables(collection)},
+                **_contents(collection, options),
             }
         )
         return
@@ -195,6 +206,8 @@ def _print_result(collection: Collection, program: Program, result: RunResult, *
         rows.append((f"data ({len(result.data)} bytes)", result.data.hex()))
     rows += [(name, to_text(value)) for name, value in _variables(collection)]
     print_table(("what", "value"), rows)
+    if options.dump_maps:
+        print_dumps(dump(collection))
 
 
 def _print_totals(collection: Collection, totals: ReplayTotals, options: Options) -> None:
@@ -211,6 +224,7 @@ def _print_totals(collection: Collection, totals: ReplayTotals, options: Options
                 "verdicts": dict(totals.verdicts),
                 "duration_ns": totals.duration_ns,
                 "variables": {name: to_json(value) for name, value in variables.items()},
+                **_contents(collection, options),
             }
         )
         return
@@ -224,6 +238,8 @@ def _print_totals(collection: Collection, totals: ReplayTotals, options: Options
         ("time in program", duration(totals.duration_ns)),
     ]
     print_table(("what", "value"), rows, right=("value",), err=options.write == "-")
+    if options.dump_maps:
+        print_dumps(dump(collection), err=options.write == "-")
     if totals.refused:
         note(f"warning: {totals.refused} packets are too short or too long for a test run, and were copied unchanged")
     sys.stdout.flush()

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from bpfcrypto.views import Variable
 
 
+class Told(str):
+    """Words about a value that is not text itself; shown without quotes, and inside of others in angle brackets."""
+
+    __slots__ = ()
+
+
 def split_assignment(text: str) -> tuple[str, str]:
     """``NAME=VALUE`` as a pair; the value may hold further equal signs."""
     name, equals, value = text.partition("=")
@@ -103,9 +109,13 @@ def to_text(value: object) -> str:
     if isinstance(value, bytes | bytearray | memoryview):
         return f"{len(value)} bytes"
     if isinstance(value, str):
-        return f'"{value}"'
+        return str(value) if isinstance(value, Told) else f'"{value}"'
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {to_text(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {_inner(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(to_text(item) for item in value) + "]"
+        return "[" + ", ".join(map(_inner, value)) + "]"
     return str(value)
+
+
+def _inner(value: object) -> str:
+    return f"<{value}>" if isinstance(value, Told) else to_text(value)
