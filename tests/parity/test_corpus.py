@@ -94,6 +94,7 @@ INPUTS: dict[str, dict[str, tuple[int, ...] | int]] = {
     "maps_nested": {
         "slot": range(5), "key": range(6), "op": range(4), "flags": (0, 0, 0, 1, 2, 3, 4, 8), "given": EDGES["u64"], "cipher_key": 16,
     },
+    "maps_percpu": {"key": range(5), "other": (0, 0, 1, 1, 2, 3, 255, 2**32 - 1), "given": EDGES["u64"], "insert": (False, True)},
     "tail_calls": {"slot": (0, 1, 2, 3, 4, 5, 6, 100, 2**32 - 1, 2**32, 2**32 + 1, 2**63 + 2)},
     "redirects": {  # no interface that exists: the kernel sends clones
         "ifindex": (0, 77, 2**31, 2**32 - 1), "key": (0, 1, 3, 4, 2**32 - 1), "flags": (*range(10), 16, 17, 24, 25, 32, 2**32, 2**63),
@@ -109,6 +110,7 @@ INPUTS: dict[str, dict[str, tuple[int, ...] | int]] = {
     "pull_data": {"first": EDGES["u32"], "second": EDGES["u32"], "delta": EDGES["s32"]},
     "user_memory": {"address": (0, 16, 2**64 - 4096), "length": (0, 1, 2, 16, 255, 256, 257), "offset": (0, 1, 2, 16, 255, 256, 257), "flags": (0, 1, 2), "memory": 256},
     "cpumasks": {"first": (0, 1, 2, 63, 64, 2**32 - 1), "second": (0, 1, 1, 2, 63), "slot": range(2), "bits": EDGES["u64"]},
+    "locks_resilient": {"first": SMALL_U32, "second": SMALL_U32},
     "maps_kptr": {"key": range(6), "flags": (0, 0, 0, 1, 2, 3, 4, 8), "cipher_key": 16},
 }  # fmt: skip
 
