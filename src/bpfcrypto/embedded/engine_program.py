@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bpfcrypto.abi.progs import ProgType, RunFlag
 from bpfcrypto.embedded.memory import Memory
 from bpfcrypto.embedded.outcome import end_round
+from bpfcrypto.embedded.resilient import release_all
 from bpfcrypto.embedded.state import RunState
 from bpfcrypto.embedded.testrun import (
     check_attach_type,
@@ -137,6 +138,7 @@ class EmbeddedProgram:
             finally:
                 if state.lock is not None:
                     state.lock.release(state)
+                release_all(state)
 
     def _run_skb(self, state: RunState, data: bytes, ctx: bytes, repeat: int, flags: RunFlag) -> RunResult:
         skb = make_skb(state.memory, data, ctx, self._surface.interfaces, linear=self._surface.skb_linear)

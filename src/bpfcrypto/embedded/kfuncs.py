@@ -12,6 +12,7 @@ from bpfcrypto.embedded import (
     kfuncs_crypto,
     kfuncs_dynptr,
     kfuncs_dynptr_copy,
+    kfuncs_lock,
     kfuncs_object,
     kfuncs_packet,
     kfuncs_section,
@@ -30,6 +31,7 @@ def kfuncs(contexts: CryptoContexts, objects: Objects) -> Mapping[str, Native]:
     return {
         **kfuncs_core.NATIVES,
         **kfuncs_section.NATIVES,
+        **kfuncs_lock.NATIVES,
         **kfuncs_bits.NATIVES,
         **kfuncs_dynptr.NATIVES,
         **kfuncs_dynptr_copy.NATIVES,

@@ -29,9 +29,10 @@ def end_round(state: RunState, retval: int) -> None:
     Raises:
         RunError: it ended while it held a spin lock.
     """
-    if state.lock is not None:
+    held = state.lock or next(iter(state.resilient), None)
+    if held is not None:
         raise RunError(
-            f"the program ended while it held the spin lock at {state.lock.address:#x}", program=state.program.name
+            f"the program ended while it held the spin lock at {held.address:#x}", program=state.program.name
         )
     redirect, state.redirect = state.redirect, None
     if redirect is not None and retval & 0xFFFFFFFF == _REDIRECTS.get(state.program.type):

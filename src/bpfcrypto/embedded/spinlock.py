@@ -20,16 +20,29 @@ if TYPE_CHECKING:
 class SpinLock:
     """The lock at one address."""
 
-    __slots__ = ("_lock", "address")
+    __slots__ = ("_lock", "address", "holder")
 
     def __init__(self, address: int) -> None:
         self.address = address
+        self.holder: RunState | None = None  # of a resilient lock
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
         self._lock.acquire()
 
     def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def take(self, seconds: float, run: RunState) -> bool:
+        """Give the lock to a run if it can be had so soon."""
+        taken = self._lock.acquire(timeout=seconds)
+        if taken:
+            self.holder = run
+        return taken
+
+    def give(self) -> None:
+        """Undo one ``take``."""
+        self.holder = None
         self._lock.release()
 
     def acquire(self, run: RunState) -> None:

@@ -39,6 +39,8 @@ class RunState:
         redirect: where the packet goes if the program returns the verdict REDIRECT.
         effects: what the run has done to the world outside.
         lock: the spin lock that it holds.
+        resilient: the resilient locks that it holds, the last one at the end.
+        awaited: the resilient lock that it waits for.
         user: the memory of the process, for bpf_copy_from_user.
     """
 
@@ -53,6 +55,8 @@ class RunState:
     redirect: Redirect | None = None
     effects: list[Effect] = field(default_factory=list)
     lock: SpinLock | None = None
+    resilient: list[SpinLock] = field(default_factory=list)
+    awaited: SpinLock | None = None
     user: UserMemory = field(default_factory=UserMemory)
 
 
