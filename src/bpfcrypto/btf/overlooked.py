@@ -17,7 +17,12 @@ from bpfcrypto.errors import BtfError
 
 _POINTERS = frozenset({"kptr", "kptr_untrusted", "percpu_kptr", "uptr"})
 _STRUCTS = frozenset(kind.value for kind in FieldKind) - _POINTERS
-_MEANT = ("kptr", "kptr_ref", "kptr_untrusted", "uptr")  # ends of the tags that are, were or could be taken for those of kptrs
+_MEANT = (
+    "kptr",
+    "kptr_ref",
+    "kptr_untrusted",
+    "uptr",
+)  # ends of the tags that are, were or could be taken for those of kptrs
 _MOST = 64  # fields of one value that are reported
 
 
@@ -106,11 +111,14 @@ def _elements(btf: Btf, array: Array, path: str, offset: int, reason: str, level
 
 def _pointer(btf: Btf, pointer: Ref, path: str, offset: int, reason: str) -> Iterator[_Candidate]:
     tag = btf[pointer.type_id]
-    if not isinstance(tag, Ref) or tag.kind is not Kind.TYPE_TAG or not tag.name.endswith(_MEANT):
+    if not isinstance(tag, Ref) or tag.kind is not Kind.TYPE_TAG:
         return
     behind = btf[tag.type_id]
-    if isinstance(behind, Ref) and behind.kind is Kind.TYPE_TAG:
-        why = f"it has two tags, '{behind.name}' and '{tag.name}'"
+    second = behind.name if isinstance(behind, Ref) and behind.kind is Kind.TYPE_TAG else ""
+    if not tag.name.endswith(_MEANT) and not second.endswith(_MEANT):
+        return
+    if second:
+        why = f"it has two tags, '{second}' and '{tag.name}'"
     elif tag.name not in _POINTERS:
         why = f"the kernel knows no tag '{tag.name}'"
     else:
