@@ -17,6 +17,7 @@ from bpfcrypto.errors import BpfCryptoError, ObjectError, VerifierError
 from bpfcrypto.kernel.collection import KernelCollection
 from bpfcrypto.kernel.engine import KernelEngine
 from bpfcrypto.loader.load import load_spec
+from support.ciphers import cipher_users
 
 
 def test_satisfies_the_protocols() -> None:
@@ -137,18 +138,6 @@ def test_forgotten_collection_is_dropped(
     assert bpf_fds() == before
 
 
-def _users_of_ecb() -> int:
-    """How many references the kernel's ecb(aes) implementations have."""
-    total, wanted = 0, False
-    for line in Path("/proc/crypto").read_text().splitlines():
-        field, _, value = (part.strip() for part in line.partition(":"))
-        if field == "name":
-            wanted = value == "ecb(aes)"
-        elif field == "refcnt" and wanted:
-            total += int(value)
-    return total
-
-
 @pytest.mark.kernel
 def test_no_context_is_left(kernel_engine: KernelEngine, cipher_object: bytes) -> None:
     """Contexts in a closed collection's maps are freed, after a moment: the cipher loses as many users as it had won.
@@ -156,17 +145,17 @@ def test_no_context_is_left(kernel_engine: KernelEngine, cipher_object: bytes) -
     The count is the whole machine's, so others may add or drop a few meanwhile.
     """
     contexts, others = 50, 10
-    before = _users_of_ecb()
+    before = cipher_users("ecb(aes)")
     collections = [kernel_engine.load(cipher_object, programs=["setup"]) for _ in range(contexts)]
     for each in collections:
         assert each.programs["setup"].run(ctx=bytes(8)).retval == 0
-    held = _users_of_ecb()
+    held = cipher_users("ecb(aes)")
     assert held >= before + contexts - others
 
     for each in collections:
         each.close()
     deadline = time.monotonic() + 10
-    while _users_of_ecb() > held - contexts + others:
+    while cipher_users("ecb(aes)") > held - contexts + others:
         assert time.monotonic() < deadline, "contexts are still there"
         time.sleep(0.05)
 
