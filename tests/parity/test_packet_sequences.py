@@ -12,12 +12,12 @@ import pytest
 
 from bpfcrypto.abi.ctx import SK_BUFF
 from bpfcrypto.abi.progs import ProgType, RunFlag
-from support.call_rows import _skb_ctx, _xdp_ctx
+from support.call_rows import skb_ctx, xdp_ctx
 from support.calls import CTX, Call, Mem, Row, Stack, call, play
 from support.packets import sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from bpfcrypto.embedded.engine import EmbeddedEngine
     from bpfcrypto.kernel.engine import KernelEngine
@@ -27,7 +27,6 @@ CHUNK = 40
 PACKETS = tuple(sample().values())
 
 Draw = random.Random
-Maker = "Callable[[Draw], Call]"
 
 OFFSETS = (0, 1, 6, 12, 13, 14, 15, 16, 18, 20, 24, 34, 40, 53, 54, 60, 70, 0xFFFF, 0x10000)
 SIZES = (1, 2, 4, 6, 13, 20, 64)
@@ -137,9 +136,9 @@ def _xdp_calls(draw: Draw) -> Call:
 
 
 def _skb_row(name: str, draw: Draw) -> Row:
-    ctx = _skb_ctx(mark=5, tstamp=7) if draw.random() < 0.5 else b""
+    ctx = skb_ctx(mark=5, tstamp=7) if draw.random() < 0.5 else b""
     if draw.random() < 0.15:
-        ctx = _skb_ctx(gso_size=draw.choice((1, 500)), gso_segs=draw.choice((0, 2)))
+        ctx = skb_ctx(gso_size=draw.choice((1, 500)), gso_segs=draw.choice((0, 2)))
     flags = RunFlag.CHECKSUM_COMPLETE if draw.random() < 0.3 else RunFlag.NONE
     calls = tuple(_skb_calls(draw) for _ in range(draw.randint(1, 8)))
     if flags:
@@ -160,7 +159,7 @@ def _skb_row(name: str, draw: Draw) -> Row:
 def _xdp_row(name: str, draw: Draw) -> Row:
     data = draw.choice(PACKETS) * draw.choice((1, 1, 4))
     meta = draw.choice((0, 0, 0, 8, 12))
-    ctx = _xdp_ctx(data=meta, data_end=draw.randint(meta, len(data))) if draw.random() < 0.8 and len(data) > 40 else b""
+    ctx = xdp_ctx(data=meta, data_end=draw.randint(meta, len(data))) if draw.random() < 0.8 and len(data) > 40 else b""
     calls = tuple(_xdp_calls(draw) for _ in range(draw.randint(1, 8)))
     return Row(name, ProgType.XDP, calls, data, ctx, draw.choice((1, 1, 2)), frags=True)
 

@@ -83,7 +83,7 @@ def skb_geometry() -> Iterator[Row]:
         "skb-head-then-bytes": (head(20), call("bpf_skb_load_bytes", CTX, 0, Mem(), 40), call("bpf_skb_store_bytes", CTX, 2, Mem(100), 8, 0)),
         "skb-tail-then-load": (tail(40), call("bpf_skb_load_bytes", CTX, 39, Mem(), 1), call("bpf_skb_load_bytes", CTX, 40, Mem(8), 1)),
     })  # fmt: skip
-    gso = _skb_ctx(gso_size=50, gso_segs=3)
+    gso = skb_ctx(gso_size=50, gso_segs=3)
     yield Row("skb-tail-resets-gso", TC, (tail(60), call("load", 164, 4), call("load", 176, 4)), FRAME, gso)
     yield Row("skb-head-of-gso-has-no-limit", TC, (head(17000), length), FRAME, gso)
 
@@ -247,7 +247,7 @@ def dynptr_xdp() -> Iterator[Row]:
     calls = _packet_calls("bpf_dynptr_from_xdp")
     yield from _rows(XDP, FRAME, {f"xdp-{key}": c for key, c in calls.items()}, frags=True)
     yield from _rows(
-        XDP, FRAME, {f"xdp-cut-{key}": c for key, c in calls.items()}, ctx=_xdp_ctx(data_end=50), frags=True
+        XDP, FRAME, {f"xdp-cut-{key}": c for key, c in calls.items()}, ctx=xdp_ctx(data_end=50), frags=True
     )
     over = call("bpf_dynptr_from_xdp", CTX, 0, D)
     read = lambda offset, size: call("bpf_dynptr_read", Mem(200), size, D, offset, 0)  # noqa: E731
@@ -270,7 +270,7 @@ def slices() -> Iterator[Row]:
             call("bpf_dynptr_slice", D, offset, Stack(64), size, keep=Keep.TARGET),
             call("bpf_dynptr_slice_rdwr", D, offset, Stack(64), size, keep=Keep.TARGET),
         )
-        yield Row(f"slice-{linear}-{offset}-{size}", XDP, calls, FRAME, _xdp_ctx(data_end=linear), frags=True)
+        yield Row(f"slice-{linear}-{offset}-{size}", XDP, calls, FRAME, xdp_ctx(data_end=linear), frags=True)
 
 
 def iterators() -> Iterator[Row]:
@@ -295,11 +295,11 @@ def xdp_geometry() -> Iterator[Row]:
     for delta in (0, -4, -8, -3, -216, -220, 4, 1, -1, -252):
         calls = (call("bpf_xdp_adjust_meta", CTX, delta), length)
         yield Row(f"xdp-meta-{delta}", XDP, calls, FRAME)
-        yield Row(f"xdp-meta-of-8-{delta}", XDP, calls, FRAME, _xdp_ctx(data=8, data_end=100))
+        yield Row(f"xdp-meta-of-8-{delta}", XDP, calls, FRAME, xdp_ctx(data=8, data_end=100))
     yield from _rows(XDP, FRAME, {
         "xdp-head-with-meta": (call("bpf_xdp_adjust_head", CTX, -100), call("bpf_xdp_adjust_head", CTX, -107), call("bpf_xdp_adjust_head", CTX, 120), length),
         "xdp-head-over-meta": (call("bpf_xdp_adjust_head", CTX, 9), call("bpf_xdp_adjust_meta", CTX, -4), length),
-    }, ctx=_xdp_ctx(data=12, data_end=100))  # fmt: skip
+    }, ctx=xdp_ctx(data=12, data_end=100))  # fmt: skip
     yield from _rows(XDP, FRAME, {
         "xdp-shrink-grow": (call("bpf_xdp_adjust_tail", CTX, -50), call("bpf_xdp_adjust_tail", CTX, 50), length),
         "xdp-head-out-and-in": (call("bpf_xdp_adjust_head", CTX, 20), call("bpf_xdp_adjust_head", CTX, -20), length),
@@ -312,7 +312,7 @@ def xdp_geometry() -> Iterator[Row]:
 def xdp_fragments() -> Iterator[Row]:
     """The same on frames whose tail is in fragments."""
     length = call("bpf_xdp_get_buff_len", CTX)
-    cut = _xdp_ctx(data_end=40)
+    cut = xdp_ctx(data_end=40)
     for delta in (0, 1, 4036, 4037, -1, -59, -60, -61, -86, -87, 1 << 31):
         yield Row(f"frags-tail-{delta}", XDP, (call("bpf_xdp_adjust_tail", CTX, delta), length), FRAME, cut, frags=True)
     for delta in (26, 27, -216, -217):
@@ -354,17 +354,17 @@ def xdp_fragments() -> Iterator[Row]:
     )
 
 
-def _accesses(layout: CtxLayout, size: int) -> Iterator[int]:
+def accesses(layout: CtxLayout, size: int) -> Iterator[int]:
     return (at for at in range(0, layout.size, size) if (field := layout.find(at, size)) and not field.kind.is_packet)
 
 
 def ctx_fields() -> Iterator[Row]:
     """Every legal load of every scalar field, with a ctx and without; stores read back."""
-    full = _skb_ctx(mark=0x11223344, priority=0x55667788, ingress_ifindex=77, cb=int.from_bytes(bytes(range(1, 21)), "little"), tstamp=0x1122334455667788, wire_len=5000, gso_segs=7, gso_size=1400, hwtstamp=0x99)  # fmt: skip
+    full = skb_ctx(mark=0x11223344, priority=0x55667788, ingress_ifindex=77, cb=int.from_bytes(bytes(range(1, 21)), "little"), tstamp=0x1122334455667788, wire_len=5000, gso_segs=7, gso_size=1400, hwtstamp=0x99)  # fmt: skip
     for size in (1, 2, 4, 8):
         loads = tuple(
             call("load", at, size)
-            for at in _accesses(SK_BUFF, size)
+            for at in accesses(SK_BUFF, size)
             if SK_BUFF.find(at, size) is not SK_BUFF.field("sk")
         )
         for at in range(0, len(loads), 50):
@@ -389,9 +389,9 @@ def ctx_fields() -> Iterator[Row]:
         "skb-store-cb", TC, (*cb, *(call("load", at, 4) for at in range(48, 68, 4)), call("load", 56, 8)), FRAME, full
     )
     yield Row("skb-store-tstamp", TC, (call("store", 152, 8, 0x0102030405060708), call("load", 152, 8)), FRAME, full)
-    xdp = tuple(call("load", at, 4) for at in _accesses(XDP_MD, 4))
+    xdp = tuple(call("load", at, 4) for at in accesses(XDP_MD, 4))
     yield Row("xdp-fields", XDP, xdp, FRAME)
-    yield Row("xdp-fields-ctx", XDP, xdp, FRAME, _xdp_ctx(data_end=100, ingress_ifindex=1))
+    yield Row("xdp-fields-ctx", XDP, xdp, FRAME, xdp_ctx(data_end=100, ingress_ifindex=1))
 
 
 def _fill(layout: CtxLayout, values: dict[str, int]) -> bytes:
@@ -402,11 +402,11 @@ def _fill(layout: CtxLayout, values: dict[str, int]) -> bytes:
     return bytes(raw)
 
 
-def _skb_ctx(**values: int) -> bytes:
+def skb_ctx(**values: int) -> bytes:
     return _fill(SK_BUFF, values)
 
 
-def _xdp_ctx(**values: int) -> bytes:
+def xdp_ctx(**values: int) -> bytes:
     return _fill(XDP_MD, values)
 
 
@@ -439,7 +439,7 @@ def skb_arguments() -> Iterator[Row]:
     for at in range(0, 192, 4):
         yield Row(f"skb-ctx-set-{at}", TC, look, FRAME, bytes(at) + b"\1" + bytes(191 - at))
     for length in (99, 100, 101, 65535, 65536, 65537, U32):
-        yield Row(f"skb-wire-len-{length}", TC, look, FRAME, _skb_ctx(wire_len=length))
+        yield Row(f"skb-wire-len-{length}", TC, look, FRAME, skb_ctx(wire_len=length))
     for name, value in (
         ("gso_segs", 65535),
         ("gso_segs", 65536),
@@ -449,17 +449,17 @@ def skb_arguments() -> Iterator[Row]:
         ("ifindex", 1),
         ("ingress_ifindex", 99999),
     ):
-        yield Row(f"skb-{name}-{value}", TC, (*look, call("load", 176, 4)), FRAME, _skb_ctx(**{name: value}))
+        yield Row(f"skb-{name}-{value}", TC, (*look, call("load", 176, 4)), FRAME, skb_ctx(**{name: value}))
     bad = {"size": FRAME[:10], "type": bytes(12) + b"\x08\0\1"}
     for name, data in bad.items():
         for what, ctx in (
-            ("index", _skb_ctx(ifindex=99999)),
-            ("stray", _skb_ctx(len=1)),
+            ("index", skb_ctx(ifindex=99999)),
+            ("stray", skb_ctx(len=1)),
             ("tail", bytes(200) + b"\1"),
-            ("both", _skb_ctx(ifindex=99999, len=1)),
+            ("both", skb_ctx(ifindex=99999, len=1)),
         ):
             yield Row(f"skb-bad-{name}-{what}", TC, look, data, ctx)
-    yield Row("skb-bad-index-and-stray", TC, look, FRAME, _skb_ctx(ifindex=99999, len=1))
+    yield Row("skb-bad-index-and-stray", TC, look, FRAME, skb_ctx(ifindex=99999, len=1))
     twice = (
         call("bpf_skb_change_tail", CTX, 60, 0),
         call("bpf_skb_change_head", CTX, 4, 0),
@@ -470,41 +470,39 @@ def skb_arguments() -> Iterator[Row]:
     )
     yield Row("skb-repeat", TC, twice, FRAME, repeat=3)
     yield Row("skb-repeat-0", TC, twice, FRAME, repeat=0)
-    yield Row("skb-repeat-ctx", TC, twice, FRAME, _skb_ctx(mark=5), repeat=2)
+    yield Row("skb-repeat-ctx", TC, twice, FRAME, skb_ctx(mark=5), repeat=2)
 
 
 def xdp_arguments() -> Iterator[Row]:
     """What a test run of an xdp frame accepts, and what the frame is made of."""
-    look = (call("bpf_xdp_get_buff_len", CTX), *(call("load", at, 4) for at in _accesses(XDP_MD, 4)))
+    look = (call("bpf_xdp_get_buff_len", CTX), *(call("load", at, 4) for at in accesses(XDP_MD, 4)))
     big = PACKET * 13
     for size in (0, 13, 14, 15, 3519, 3520, 3521, 6000, 73152, 73153):
         yield Row(f"xdp-data-{size}", XDP, look, big[:size], frags=True)
     for meta, linear in product((0, 3, 4, 8, 86, 88, 212, 216, 220, 252, 256), (0, 4, 14, 50, 100, 101)):
-        yield Row(f"xdp-ctx-{meta}-{linear}", XDP, look, FRAME, _xdp_ctx(data=meta, data_end=linear), frags=True)
+        yield Row(f"xdp-ctx-{meta}-{linear}", XDP, look, FRAME, xdp_ctx(data=meta, data_end=linear), frags=True)
     for meta, size in product((0, 4, 216, 220), (230, 300, 3736, 3737)):
-        yield Row(
-            f"xdp-meta-{meta}-of-{size}", XDP, look, PACKET[:size], _xdp_ctx(data=meta, data_end=size), frags=True
-        )
+        yield Row(f"xdp-meta-{meta}-of-{size}", XDP, look, PACKET[:size], xdp_ctx(data=meta, data_end=size), frags=True)
     for length in (1, 4, 8, 23, 24, 25, 100, 4096, 4097):
         yield Row(f"xdp-ctx-length-{length}", XDP, look, FRAME, bytes(length), frags=True)
         yield Row(f"xdp-ctx-length-{length}-last", XDP, look, FRAME, bytes(length - 1) + b"\1", frags=True)
     for ifindex, queue in product((0, 1, 99999), (0, 1, 7)):
-        ctx = _xdp_ctx(data_end=100, ingress_ifindex=ifindex, rx_queue_index=queue)
+        ctx = xdp_ctx(data_end=100, ingress_ifindex=ifindex, rx_queue_index=queue)
         yield Row(f"xdp-queue-{ifindex}-{queue}", XDP, look, FRAME, ctx)
-    yield Row("xdp-egress", XDP, look, FRAME, _xdp_ctx(data_end=100)[:20] + b"\1\0\0\0")
-    yield Row("xdp-data-meta", XDP, look, FRAME, _xdp_ctx(data_end=100, data_meta=4))
+    yield Row("xdp-egress", XDP, look, FRAME, xdp_ctx(data_end=100)[:20] + b"\1\0\0\0")
+    yield Row("xdp-data-meta", XDP, look, FRAME, xdp_ctx(data_end=100, data_meta=4))
     yield Row(
-        "xdp-bad-index-and-size", XDP, look, big[:73153], _xdp_ctx(data_end=3520, ingress_ifindex=99999), frags=True
+        "xdp-bad-index-and-size", XDP, look, big[:73153], xdp_ctx(data_end=3520, ingress_ifindex=99999), frags=True
     )
-    yield Row("xdp-linear-0-too-long", XDP, look, big[:69633], _xdp_ctx(), frags=True)
-    yield Row("xdp-linear-0-longest", XDP, look, big[:69632], _xdp_ctx(), frags=True)
+    yield Row("xdp-linear-0-too-long", XDP, look, big[:69633], xdp_ctx(), frags=True)
+    yield Row("xdp-linear-0-longest", XDP, look, big[:69632], xdp_ctx(), frags=True)
     twice = (
         call("bpf_xdp_adjust_head", CTX, 4),
         call("bpf_xdp_adjust_tail", CTX, -6),
         call("bpf_xdp_get_buff_len", CTX),
     )
     yield Row("xdp-repeat", XDP, twice, FRAME, repeat=3)
-    yield Row("xdp-repeat-ctx", XDP, twice, FRAME, _xdp_ctx(data=8, data_end=100), repeat=2)
+    yield Row("xdp-repeat-ctx", XDP, twice, FRAME, xdp_ctx(data=8, data_end=100), repeat=2)
 
 
 def syscall_arguments() -> Iterator[Row]:

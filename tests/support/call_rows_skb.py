@@ -7,7 +7,7 @@ from itertools import product
 
 from bpfcrypto.abi.ctx import SK_BUFF
 from bpfcrypto.abi.progs import RunFlag
-from support.call_rows import ACT, CTX, FRAME, SYSCALL, TC, U32, XDP, _skb_ctx
+from support.call_rows import ACT, CTX, FRAME, SYSCALL, TC, U32, XDP, skb_ctx
 from support.calls import Call, Keep, Mem, Row, Stack, call
 from support.packets import ipv4, ipv6, payload, udp
 
@@ -54,7 +54,7 @@ def kinds() -> Iterator[Row]:
             f"tstamp-{clock}-{time}", TC, (call("bpf_skb_set_tstamp", CTX, time, clock), *stamp), (IP, IP6)[clock % 2]
         )
     yield Row("tstamp-tagged", TC, (call("bpf_skb_set_tstamp", CTX, 5, 1), *stamp), TAGGED)
-    yield Row("tstamp-ctx", TC, (call("bpf_skb_set_tstamp", CTX, 5, 2), *stamp), IP, _skb_ctx(tstamp=99))
+    yield Row("tstamp-ctx", TC, (call("bpf_skb_set_tstamp", CTX, 5, 2), *stamp), IP, skb_ctx(tstamp=99))
     look, again = _load("hash"), call("bpf_get_hash_recalc", CTX)
     for value in (0, 1, U32, 1 << 32 | 7):
         yield Row(f"hash-{value}", TC, (call("bpf_set_hash", CTX, value), look, again, look), IP)
@@ -174,7 +174,7 @@ def protocols() -> Iterator[Row]:
     yield Row("proto-repeat", TC, (*back, *LOOK), IP, repeat=3)
     cut = (call("bpf_skb_change_tail", CTX, 33, 0), call("bpf_skb_change_proto", CTX, 8, 0))
     yield Row("proto-cut", TC, (*cut, *LOOK), IP6)
-    yield Row("proto-gso", TC, (back[0], *LOOK, _load("gso_size")), IP, _skb_ctx(gso_size=9))
+    yield Row("proto-gso", TC, (back[0], *LOOK, _load("gso_size")), IP, skb_ctx(gso_size=9))
 
 
 def room() -> Iterator[Row]:
@@ -210,7 +210,7 @@ def room() -> Iterator[Row]:
     yield Row("room-tagged", TC, (call("bpf_skb_adjust_room", CTX, 8, 0, 0), *look), TAGGED)
     for delta in (8, -8):
         yield Row(
-            f"room-gso-{delta}", TC, (call("bpf_skb_adjust_room", CTX, delta, 0, 1), *look), IP, _skb_ctx(gso_size=9)
+            f"room-gso-{delta}", TC, (call("bpf_skb_adjust_room", CTX, delta, 0, 1), *look), IP, skb_ctx(gso_size=9)
         )
 
 

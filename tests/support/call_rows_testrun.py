@@ -8,7 +8,7 @@ from itertools import product
 
 from bpfcrypto.abi.ctx import SK_BUFF, XDP_MD, CtxLayout
 from bpfcrypto.abi.progs import RunFlag
-from support.call_rows import ACT, CTX, FRAME, PACKET, SYSCALL, TC, U32, XDP, _accesses, _skb_ctx, _xdp_ctx
+from support.call_rows import ACT, CTX, FRAME, PACKET, SYSCALL, TC, U32, XDP, accesses, skb_ctx, xdp_ctx
 from support.calls import Call, Keep, Mem, Row, Stack, call
 from support.packets import sample
 
@@ -35,7 +35,7 @@ def _skb_look() -> tuple[Call, ...]:
 
 
 def _xdp_look() -> tuple[Call, ...]:
-    return (call("bpf_xdp_get_buff_len", CTX), *(call("load", at, 4) for at in _accesses(XDP_MD, 4)))
+    return (call("bpf_xdp_get_buff_len", CTX), *(call("load", at, 4) for at in accesses(XDP_MD, 4)))
 
 
 def skb_values() -> Iterator[Row]:
@@ -48,15 +48,15 @@ def skb_values() -> Iterator[Row]:
     }
     for field in SK_BUFF.fields:
         for value in edges.get(field.size, (1, 255)):
-            yield Row(f"run-skb-{field.name}-{value:x}", TC, look, FRAME, _skb_ctx(**{field.name: value}))
-            both = _skb_ctx(**{"mark": 7, field.name: value})
+            yield Row(f"run-skb-{field.name}-{value:x}", TC, look, FRAME, skb_ctx(**{field.name: value}))
+            both = skb_ctx(**{"mark": 7, field.name: value})
             yield Row(f"run-skb-{field.name}-{value:x}-twice", ACT, look, FRAME, both, repeat=2)
     for ifindex, ingress in product((0, 1, 99999, U32), (0, 1, 99999, U32)):
         yield Row(
-            f"run-skb-ifindex-{ifindex}-{ingress}", TC, look, FRAME, _skb_ctx(ifindex=ifindex, ingress_ifindex=ingress)
+            f"run-skb-ifindex-{ifindex}-{ingress}", TC, look, FRAME, skb_ctx(ifindex=ifindex, ingress_ifindex=ingress)
         )
     for segments, size, wire in product((0, 1, 65535, 65536), (0, 1, 65535, 65536), (0, 99, 100, 65536)):
-        ctx = _skb_ctx(gso_segs=segments, gso_size=size, wire_len=wire)
+        ctx = skb_ctx(gso_segs=segments, gso_size=size, wire_len=wire)
         yield Row(f"run-skb-gso-{segments}-{size}-{wire}", TC, look, FRAME, ctx)
 
 
@@ -82,7 +82,7 @@ def skb_kept() -> Iterator[Row]:
             TC,
             calls,
             FRAME,
-            _skb_ctx(mark=1, priority=2, tstamp=3)[:length],
+            skb_ctx(mark=1, priority=2, tstamp=3)[:length],
             repeat,
         )
 
@@ -92,7 +92,7 @@ def skb_sizes() -> Iterator[Row]:
     look = _skb_look()
     for (name, data), size in product(sample().items(), (13, 14, 33, 34, 53, 54)):
         if size <= len(data):
-            yield Row(f"run-skb-cut-{name}-{size}", TC, look, data[:size], _skb_ctx(mark=1) if size % 2 else b"")
+            yield Row(f"run-skb-cut-{name}-{size}", TC, look, data[:size], skb_ctx(mark=1) if size % 2 else b"")
             yield Row(f"run-skb-cut-known-{name}-{size}", TC, look, data[:size], flags=RunFlag.CHECKSUM_COMPLETE)
     for size, length in product((0, 13, 3712, 3713), (0, 4, 200, 4097)):
         ctx = bytes(length - 1) + b"\1" if length else b""
@@ -111,23 +111,23 @@ def xdp_borders() -> Iterator[Row]:
             XDP,
             look,
             PACKET[:size],
-            _xdp_ctx(data=meta, data_end=linear),
+            xdp_ctx(data=meta, data_end=linear),
             frags=True,
         )
     for meta, linear, delta in product((0, 8, 216), (60, 100), (-216, -208, -1, 1, 40, 86)):
         if meta < linear or meta == 0:
-            ctx = _xdp_ctx(data=meta, data_end=max(linear, meta))
+            ctx = xdp_ctx(data=meta, data_end=max(linear, meta))
             calls = (call("bpf_xdp_adjust_head", CTX, delta), *look[:1], call("bpf_xdp_load_bytes", CTX, 0, Mem(), 4))
             yield Row(f"run-xdp-head-{meta}-{linear}-{delta}", XDP, calls, PACKET[:300], ctx, frags=True)
     for meta, delta in product((0, 4, 8, 216), (-220, -216, -212, -8, -4, -1, 0, 1, 3, 4, 8, 216)):
         calls = (call("bpf_xdp_adjust_meta", CTX, delta), call("bpf_xdp_adjust_head", CTX, 4), *look[:1])
         yield Row(
-            f"run-xdp-meta-{meta}-{delta}", XDP, calls, PACKET[:300], _xdp_ctx(data=meta, data_end=300), frags=True
+            f"run-xdp-meta-{meta}-{delta}", XDP, calls, PACKET[:300], xdp_ctx(data=meta, data_end=300), frags=True
         )
     for repeat in (0, 1, 2, 3):
         calls = (call("bpf_xdp_adjust_head", CTX, -8), call("bpf_xdp_adjust_tail", CTX, -5), *look)
         yield Row(
-            f"run-xdp-repeat-{repeat}", XDP, calls, PACKET[:300], _xdp_ctx(data=4, data_end=100), repeat, frags=True
+            f"run-xdp-repeat-{repeat}", XDP, calls, PACKET[:300], xdp_ctx(data=4, data_end=100), repeat, frags=True
         )
 
 
@@ -168,7 +168,7 @@ def xdp_fragments() -> Iterator[Row]:
             call("bpf_xdp_load_bytes", CTX, 0, Mem(), 14),
             call("load", 4, 4, keep=Keep.PRESENCE),
         )
-        yield Row(f"run-frags-tail-{linear}-{delta}", XDP, calls, PACKET[:size], _xdp_ctx(data_end=linear), frags=True)
+        yield Row(f"run-frags-tail-{linear}-{delta}", XDP, calls, PACKET[:size], xdp_ctx(data_end=linear), frags=True)
     for linear, at, count in product(
         (14, 100, 1000, 3520), (0, 13, 14, 90, 99, 100, 995, 1000, 3515, 3520, 4190, 5095, 5990, 5999), (1, 8, 200)
     ):
@@ -178,7 +178,7 @@ def xdp_fragments() -> Iterator[Row]:
             call("bpf_xdp_load_bytes", CTX, at, Mem(512), count),
         )
         yield Row(
-            f"run-frags-bytes-{linear}-{at}-{count}", XDP, calls, PACKET[:size], _xdp_ctx(data_end=linear), frags=True
+            f"run-frags-bytes-{linear}-{at}-{count}", XDP, calls, PACKET[:size], xdp_ctx(data_end=linear), frags=True
         )
     chains = ((-3000, 500, -500), (-5900, 100, 4000), (-1, 1, -1), (100, 100, -200), (-5986, 10, 3496), (-2480, 576, 1))
     for linear, deltas in product((14, 1000, 3520), chains):
@@ -188,7 +188,7 @@ def xdp_fragments() -> Iterator[Row]:
             XDP,
             calls,
             PACKET[:size],
-            _xdp_ctx(data_end=linear),
+            xdp_ctx(data_end=linear),
             frags=True,
         )
 
