@@ -61,13 +61,13 @@ PACKET_CHANGING_HELPERS: Final = frozenset(
         "skb_store_bytes",
         "skb_vlan_pop",
         "skb_vlan_push",
-        "tail_call",
         "xdp_adjust_head",
         "xdp_adjust_meta",
         "xdp_adjust_tail",
     )
 )
-"""Helpers after which packet pointers are stale (bpf_helper_changes_pkt_data), of those that packet programs can call."""
+"""Helpers after which packet pointers are stale (bpf_helper_changes_pkt_data), of those that packet programs can call. What a tail
+call leads to changes the packet for the callers of its function; where it fails, nothing has changed."""
 
 PACKET_CHANGING_KFUNCS: Final = frozenset({"bpf_xdp_pull_data"})
 
@@ -259,7 +259,7 @@ def _note_effects(flow: Flow, program: ProgramSpec, insns: Sequence[Insn], index
     elif is_call(insn, PseudoCall.HELPER):
         helper = HELPERS.get(insn.imm)
         caller.might_sleep |= helper is not None and helper.sleepable and program.type in helper.types
-        caller.changes_packet |= insn.imm in PACKET_CHANGING_HELPERS
+        caller.changes_packet |= insn.imm in PACKET_CHANGING_HELPERS or insn.imm == TAIL_CALL
     elif is_call(insn, PseudoCall.KFUNC):
         kfunc = KFUNCS.get(kfunc_name(program, index))
         if kfunc is not None and program.type in kfunc.types:

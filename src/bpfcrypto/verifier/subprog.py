@@ -60,9 +60,9 @@ def call(env: Environment, state: State, insn: Insn, index: int, trace: Trace) -
     start = index + insn.imm + 1
     number = next(number for number, each in enumerate(env.subprograms) if each.start == start)
     callee, caller = env.subprograms[number], state.frames[-1]
-    fits = check_call(env, state, number)
+    misfit = check_call(env, state, number, index)
     if callee.is_global:
-        _check_global(env, state, number, fits=fits)
+        _check_global(env, state, number, misfit)
         trace.note(f"Func#{number} ('{callee.name}') is global and assumed valid.")
         if callee.changes_packet:
             refs.forget_packet_pointers(env, state)
@@ -91,7 +91,7 @@ def enter(state: State, subprog: int, callsite: int) -> Frame:
     return frame
 
 
-def _check_global(env: Environment, state: State, number: int, *, fits: bool) -> None:
+def _check_global(env: Environment, state: State, number: int, misfit: int) -> None:
     callee = env.subprograms[number]
     if state.active_locks:
         raise Rejected(
@@ -108,9 +108,9 @@ def _check_global(env: Environment, state: State, number: int, *, fits: bool) ->
             "i.e., in a RCU/IRQ/preempt-disabled section, or in\na non-sleepable BPF program context",
             id="not-sleepable",
         )
-    if not fits:
+    if misfit:
         raise Rejected(
-            EINVAL, f"Caller passes invalid args into func#{number} ('{callee.name}')", id="global-arguments"
+            misfit, f"Caller passes invalid args into func#{number} ('{callee.name}')", id="global-arguments"
         )
 
 

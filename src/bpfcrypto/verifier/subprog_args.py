@@ -12,13 +12,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum as PlainEnum
-from errno import EFAULT, EINVAL, EOPNOTSUPP
+from errno import EACCES, EFAULT, EINVAL, EOPNOTSUPP
 from typing import TYPE_CHECKING, Final
 
 from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.btf.types import Composite, Enum, Func, FuncProto, Int, Kind, Ref, Void
 from bpfcrypto.errors import BtfError
+from bpfcrypto.verifier import dynptr
+from bpfcrypto.verifier.call_args import check_pointer_offset
 from bpfcrypto.verifier.check_btf import has_func_info
+from bpfcrypto.verifier.mem_btf import struct_ids_match
+from bpfcrypto.verifier.mem_helper import check_fixed
 from bpfcrypto.verifier.state import (
     SCALAR_UNKNOWN,
     BtfTarget,
@@ -31,7 +35,7 @@ from bpfcrypto.verifier.state import (
     Rejected,
     not_modelled,
 )
-from bpfcrypto.verifier.typename import kind_name
+from bpfcrypto.verifier.typename import kind_name, reg_name, struct_name
 
 if TYPE_CHECKING:
     from bpfcrypto.btf.types import Btf, Type
@@ -39,6 +43,8 @@ if TYPE_CHECKING:
     from bpfcrypto.verifier.state import State
 
 MAX_ARGUMENTS: Final = 5
+NOT_MODELLED: Final = "not-modelled"
+_OBJECT_FLAGS: Final = frozenset({0, Flag.TRUSTED, Flag.RCU})
 _PREFIX = "arg:"
 _TAGS = frozenset({"ctx", "trusted", "untrusted", "nonnull", "nullable", "arena"})
 
@@ -244,32 +250,32 @@ def _assumed(env: Environment, argument: Argument) -> Reg:
     return SCALAR_UNKNOWN
 
 
-def check_call(env: Environment, state: State, number: int) -> bool:
+def check_call(env: Environment, state: State, number: int, index: int) -> int:
     """Compare a call's registers with the function's prototype (btf_check_subprog_call).
 
     Returns:
-        Whether they fit. Where they do not, the function's types are not relied on any more.
+        0 where they fit, else the errno. Then the function's types are not relied on any more.
 
     Raises:
         Rejected: the function's BTF is beyond use (EFAULT).
     """
     function = env.subprograms[number]
     if function.unreliable or not has_func_info(env.program, env.spec.btf):
-        return False
+        return EINVAL
     try:
         for regno, argument in enumerate(arguments(env, number), 1):
-            _check_argument(env, state, regno, argument)
+            _check_argument(env, state, regno, argument, index)
     except Rejected as rejected:
-        if rejected.errno == EFAULT or rejected.id == "not-modelled":
+        if rejected.errno == EFAULT or rejected.id == NOT_MODELLED:
             raise
         if rejected.message:
             env.note(rejected.message)
         function.unreliable = True
-        return False
-    return True
+        return rejected.errno
+    return 0
 
 
-def _check_argument(env: Environment, state: State, regno: int, argument: Argument) -> None:
+def _check_argument(env: Environment, state: State, regno: int, argument: Argument, index: int) -> None:
     reg = state.frames[-1].regs[regno]
     if argument.kind is ArgKind.SCALAR:
         if reg.type is not RegType.SCALAR:
@@ -277,7 +283,45 @@ def _check_argument(env: Environment, state: State, regno: int, argument: Argume
     elif argument.flags & Flag.UNTRUSTED:
         return
     elif argument.kind is ArgKind.CTX:
+        check_pointer_offset(reg, regno, releases=False)
         if reg.type is not RegType.CTX:
             raise Rejected(EINVAL, f"arg#{regno - 1} expects pointer to ctx", register=regno)
+    elif argument.kind is ArgKind.MEM:
+        _check_memory(env, state, regno, argument, index)
+    elif argument.kind is ArgKind.DYNPTR:
+        check_pointer_offset(reg, regno, releases=False, is_dynptr=True)
+        dynptr.check_argument(env, state, regno, mutates=False)
     else:
-        raise not_modelled(f"passing {argument.kind.value} to a global function")
+        _check_object(env, reg, regno, argument)
+
+
+def _check_memory(env: Environment, state: State, regno: int, argument: Argument, index: int) -> None:
+    reg = state.frames[-1].regs[regno]
+    check_pointer_offset(reg, regno, releases=False)
+    try:
+        check_fixed(env, state, regno, argument.size, index=index)
+    except Rejected as rejected:
+        # Whatever is wrong with the memory, the call is told the same.
+        raise Rejected(EINVAL, rejected.message, register=regno, id=rejected.id) from None
+    if reg.flags & Flag.MAYBE_NULL and not argument.flags & Flag.MAYBE_NULL:
+        raise Rejected(EINVAL, f"arg#{regno - 1} is expected to be non-NULL", register=regno, id="null-unchecked")
+
+
+def _check_object(env: Environment, reg: Reg, regno: int, argument: Argument) -> None:
+    optional = argument.flags & Flag.MAYBE_NULL
+    if reg.is_null and optional:
+        return
+    flags = reg.flags & ~Flag.MAYBE_NULL if optional else reg.flags
+    if reg.type is not RegType.BTF_ID or flags not in _OBJECT_FLAGS:
+        raise Rejected(
+            EACCES,
+            f"R{regno} type={reg_name(reg)} expected=ptr_, trusted_ptr_, rcu_ptr_",
+            register=regno,
+            id="arg-type",
+        )
+    assert env.kernel_types is not None
+    wanted = BtfTarget(env.kernel_types, argument.type_id)
+    if not struct_ids_match(env, reg.btf, reg.off, wanted, strict=False):
+        have, want = struct_name(*reg.btf), struct_name(*wanted)
+        raise Rejected(EACCES, f"R{regno} is of type {have} but {want} is expected", register=regno, id="arg-type")
+    check_pointer_offset(reg, regno, releases=False)

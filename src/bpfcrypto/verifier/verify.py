@@ -39,7 +39,7 @@ from bpfcrypto.verifier.facts import Facts
 from bpfcrypto.verifier.liveness import CALLER_SAVED, StackLiveness, live_registers, use_and_def
 from bpfcrypto.verifier.log import INSN_LIMIT, Trace
 from bpfcrypto.verifier.prune import Checkpoints, Counts, widen
-from bpfcrypto.verifier.state import Jump, Reg, RegType, Rejected, State
+from bpfcrypto.verifier.state import SCALAR_UNKNOWN, Jump, Reg, RegType, Rejected, State
 
 if TYPE_CHECKING:
     from bpfcrypto.btf.types import Btf
@@ -375,7 +375,16 @@ class _Verifier:
             kfuncs.call(env, state, insn, index)
         else:
             calls.helper(env, state, insn, index)
+            if insn.imm == cfg.TAIL_CALL and len(state.frames) > 1:
+                return self._tail_call(state, index)
         return index + 1
+
+    def _tail_call(self, state: State, index: int) -> int:
+        """One in a subprogram: where it succeeds, whatever the other program returns is what the subprogram returns."""
+        self._push_branch(state, index + 1, index)
+        refs.forget_packet_pointers(self.env, state)
+        state.frames[-1].regs[0] = SCALAR_UNKNOWN
+        return self._return(state)
 
     def _may_goto(self, state: State, insn: Insn, index: int) -> int:
         """A jump that is taken in the end, however often it was not: the path that is put aside stays in the loop."""
@@ -394,10 +403,14 @@ class _Verifier:
         if not nested:
             subprog.leave_program(env, state)
             return None
+        return self._return(state)
+
+    def _return(self, state: State) -> int:
+        """The running function ends, and the path goes on in its caller."""
         self._liveness.update(state)
         self._note_depths(state)
-        following = subprog.leave(env, state, self._trace)
-        env.touched_regs = 0
+        following = subprog.leave(self.env, state, self._trace)
+        self.env.touched_regs = 0
         return following
 
     def _note_depths(self, state: State) -> None:
