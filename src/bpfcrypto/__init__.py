@@ -25,10 +25,15 @@ if TYPE_CHECKING:
     from bpfcrypto.engine import Checker as Checker
     from bpfcrypto.engine import Collection as Collection
     from bpfcrypto.engine import Engine as Engine
+    from bpfcrypto.engine import EventMap as EventMap
     from bpfcrypto.engine import FilterMap as FilterMap
     from bpfcrypto.engine import Map as Map
+    from bpfcrypto.engine import MapOfMaps as MapOfMaps
+    from bpfcrypto.engine import PerfEvent as PerfEvent
     from bpfcrypto.engine import Program as Program
     from bpfcrypto.engine import QueueMap as QueueMap
+    from bpfcrypto.engine import Redirect as Redirect
+    from bpfcrypto.engine import RedirectTarget as RedirectTarget
     from bpfcrypto.engine import RingMap as RingMap
     from bpfcrypto.engine import RunResult as RunResult
     from bpfcrypto.engine import UserRingMap as UserRingMap
@@ -58,7 +63,8 @@ _HOMES = {
     "bpfcrypto.capture": "create_capture open_capture replay",
     "bpfcrypto.cc": "compile_source",
     "bpfcrypto.engine": (
-        "Attachable Capabilities Checker Collection Engine FilterMap Map Program QueueMap RingMap RunResult UserRingMap Verdict"
+        "Attachable Capabilities Checker Collection Engine EventMap FilterMap Map MapOfMaps PerfEvent "
+        "Program QueueMap Redirect RedirectTarget RingMap RunResult UserRingMap Verdict"
     ),
     "bpfcrypto.errors": (
         "BpfCryptoError CaptureError CompileError ContextError InternalError KeyNotFoundError MapError NotSupportedError "
