@@ -44,6 +44,9 @@ class KfuncRef:
 
 Ref = MapRef | MapValueRef | KfuncRef
 
+EXCEPTION_CALLBACK = "exception_callback:"
+"""A program's decl tag that begins like this names the subprogram that bpf_throw ends with."""
+
 
 @dataclass(frozen=True, slots=True)
 class FuncInfo:

@@ -111,6 +111,7 @@ INPUTS: dict[str, dict[str, tuple[int, ...] | int]] = {
     "user_memory": {"address": (0, 16, 2**64 - 4096), "length": (0, 1, 2, 16, 255, 256, 257), "offset": (0, 1, 2, 16, 255, 256, 257), "flags": (0, 1, 2), "memory": 256},
     "cpumasks": {"first": (0, 1, 2, 63, 64, 2**32 - 1), "second": (0, 1, 1, 2, 63), "slot": range(2), "bits": EDGES["u64"]},
     "locks_resilient": {"first": SMALL_U32, "second": SMALL_U32},
+    "exceptions": {"given": (*range(32), 2**32, 2**63 + 1, 2**64 - 1)},
     "maps_kptr": {"key": range(6), "flags": (0, 0, 0, 1, 2, 3, 4, 8), "cipher_key": 16},
 }  # fmt: skip
 

@@ -22,6 +22,7 @@ from bpfcrypto.embedded.memory import AccessFault, Region, allocate
 from bpfcrypto.errors import RunError
 from bpfcrypto.isa.disasm import format_insn
 from bpfcrypto.isa.opcode import CALL, PseudoCall
+from bpfcrypto.spec import EXCEPTION_CALLBACK
 
 if TYPE_CHECKING:
     from bpfcrypto.embedded.state import Native, RunState
@@ -59,6 +60,14 @@ class TailCall(Exception):
         self.interpreter = interpreter
 
 
+class Thrown(Exception):
+    """Raised by a native: the program ends, whatever frames it has, with the cookie or what its exception callback makes of it."""
+
+    def __init__(self, cookie: int) -> None:
+        super().__init__()
+        self.cookie = cookie
+
+
 class Interpreter:
     """A program ready to run, in any number of threads at once.
 
@@ -84,6 +93,7 @@ class Interpreter:
         self.spec = spec
         self.insns = insns
         self.step_limit = step_limit
+        self.exception_callback = _exception_callback(spec)
         try:
             self.blocks, self.subprograms = translate(insns, natives)
         except Malformed as error:
@@ -121,6 +131,12 @@ class Interpreter:
             return ref.name
         is_helper = insn.code == CALL and insn.src == PseudoCall.HELPER and insn.imm in HELPERS
         return HELPERS[insn.imm].name if is_helper else None
+
+
+def _exception_callback(spec: ProgramSpec) -> int | None:
+    """The slot of the subprogram that a program names as its exception callback."""
+    names = [tag.removeprefix(EXCEPTION_CALLBACK) for tag in spec.tags if tag.startswith(EXCEPTION_CALLBACK)]
+    return next((func.index for func in spec.funcs if func.name in names), None)
 
 
 class _Machine:
@@ -186,6 +202,11 @@ class _Machine:
                     self._base = self._depth - 1
                     self.recent += [_NOWHERE] * (len(code.insns) - len(self.recent))
                     slot, arguments = 0, (registers[1], 0, 0, 0, 0)
+                except Thrown as thrown:
+                    if slot:
+                        raise
+                    callback = code.exception_callback
+                    return thrown.cookie if callback is None else self.enter(callback, (thrown.cookie, 0, 0, 0, 0))
         finally:
             stack.set_live(False)
             self._depth -= 1

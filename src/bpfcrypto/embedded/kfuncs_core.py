@@ -1,4 +1,4 @@
-"""kfuncs of the core: RCU sections, the numbers iterator, traps (kernel/bpf/helpers.c, kernel/bpf/bpf_iter.c).
+"""kfuncs of the core: RCU sections, the numbers iterator, exceptions, traps (kernel/bpf/helpers.c, kernel/bpf/bpf_iter.c).
 
 A whole run is an RCU reader here, so a section inside it has nothing to add.
 
@@ -13,6 +13,7 @@ from errno import E2BIG, EINVAL
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from bpfcrypto.embedded.interp import Thrown
 from bpfcrypto.embedded.memory import AccessFault
 from bpfcrypto.embedded.state import Native, error, signed
 
@@ -69,6 +70,11 @@ def trap(_run: RunState, *_: int) -> int:
     )
 
 
+def throw(_run: RunState, cookie: int, *_: int) -> int:
+    """End the program from any depth."""
+    raise Thrown(cookie)
+
+
 NATIVES: Mapping[str, Native] = {
     "bpf_rcu_read_lock": rcu_read_lock,
     "bpf_rcu_read_unlock": rcu_read_unlock,
@@ -76,4 +82,5 @@ NATIVES: Mapping[str, Native] = {
     "bpf_iter_num_next": iter_num_next,
     "bpf_iter_num_destroy": iter_num_destroy,
     "__bpf_trap": trap,
+    "bpf_throw": throw,
 }

@@ -2,7 +2,8 @@
 
 The kernel takes a program as one array of instructions. Each subprogram that the program can reach, directly or through others, by
 a call or by its address, is appended once; calls become relative to the new places. The order is libbpf's: a subprogram is
-appended when the walk over the code first meets it, and its own callees right after it. What nothing reaches is left out.
+appended when the walk over the code first meets it, and its own callees right after it. The subprogram that a tag names as exception
+callback is reached too. What nothing reaches is left out.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from bpfcrypto.isa.insn import Insn
 from bpfcrypto.isa.opcode import CALL, PseudoCall, PseudoImm
 from bpfcrypto.loader.functions import Function, Place
 from bpfcrypto.loader.sections import section_kind
-from bpfcrypto.spec import CoreReloc, FuncInfo, KfuncRef, LineInfo, MapRef, MapValueRef, ProgramSpec, Ref
+from bpfcrypto.spec import EXCEPTION_CALLBACK, CoreReloc, FuncInfo, KfuncRef, LineInfo, MapRef, MapValueRef, ProgramSpec, Ref
 
 _LARGEST_PROGRAM = 1_000_000  # BPF_COMPLEXITY_LIMIT_INSNS: BPF_PROG_LOAD refuses more
 
@@ -68,10 +69,21 @@ def link(program: Function, functions: Mapping[Place, Function], source: str) ->
 
 
 def _reached(program: Function, functions: Mapping[Place, Function]) -> Iterator[Function]:
-    """The program, then each subprogram when it is first met, depth first."""
+    """The program, then each subprogram when it is first met, depth first; its exception callback at the end."""
     yield program
     met = {program.place}
-    walks = [iter(sorted(program.calls.items()))]
+    yield from _walk(program, functions, met)
+    names = [tag.removeprefix(EXCEPTION_CALLBACK) for tag in program.tags if tag.startswith(EXCEPTION_CALLBACK)]
+    for function in functions.values():
+        if function.info.name in names and not function.is_program and function.place not in met:
+            met.add(function.place)
+            yield function
+            yield from _walk(function, functions, met)
+
+
+def _walk(start: Function, functions: Mapping[Place, Function], met: set[Place]) -> Iterator[Function]:
+    """The subprograms that are reached from one function and have not been met."""
+    walks = [iter(sorted(start.calls.items()))]
     while walks:
         for _, place in walks[-1]:
             if place not in met:

@@ -38,6 +38,9 @@ extern void bpf_throw(u64 cookie) __ksym;
 #define bpf_list_push_back(head, node) bpf_list_push_back_impl(head, node, NULL, 0)
 #define bpf_rbtree_add(root, node, less) bpf_rbtree_add_impl(root, node, less, NULL, 0)
 
+/* bpf_throw() ends a program with its argument, or with what the program's exception callback makes of it: a global function. */
+#define __exception_cb(name) __attribute__((btf_decl_tag("exception_callback:" #name)))
+
 #define __contains(type, node) __attribute__((btf_decl_tag("contains:" #type ":" #node)))
 #define private(name) SEC(".bss." #name) __hidden __attribute__((aligned(8)))
 
