@@ -183,12 +183,15 @@ def _unary(env: Environment, frame: Frame, insn: Insn, row: Opcode) -> None:
         raise Rejected(EACCES, f"R{insn.dst} pointer arithmetic prohibited", register=insn.dst)
     frame.check_write(insn.dst)
     if reg.type is not SCALAR:
-        num = bounds.UNKNOWN
-    elif row.op is Op.NEG:
+        frame.regs[insn.dst] = SCALAR_UNKNOWN
+        return
+    if row.op is Op.NEG:
         num = arith.negate(reg.num, row.bits)
     else:
         num = arith.byte_order(reg.num, row.bits, row.op is not Op.TO_LE)
-    frame.regs[insn.dst] = Reg(SCALAR, num=num, precise=reg.precise and reg.type is SCALAR)
+    # le64 changes nothing, and so is the only one whose result is still linked.
+    kept = row.op is Op.TO_LE and row.bits == 64
+    frame.regs[insn.dst] = reg._replace(num=num) if kept else reg._replace(num=num, id=0, off=0)
 
 
 def _operate(env: Environment, state: State, insn: Insn, row: Opcode) -> None:

@@ -221,6 +221,11 @@ def _deduce(b: Bounds) -> Bounds:
     low, high = s32_min & MASK32, s32_max & MASK32
     if low <= high:
         u32_min, u32_max = max(u32_min, low), min(u32_max, high)
+    # A signed range that crosses the sign has two unsigned ends; if the unsigned range meets one of them only, it is that end.
+    elif u32_max < low:
+        s32_min, u32_max = (u32_min ^ SIGN32) - SIGN32, min(u32_max, high)
+    elif high < u32_min:
+        s32_max, u32_min = (u32_max ^ SIGN32) - SIGN32, max(u32_min, low)
 
     low, high = (umin ^ SIGN64) - SIGN64, (umax ^ SIGN64) - SIGN64
     if low <= high:
@@ -228,7 +233,6 @@ def _deduce(b: Bounds) -> Bounds:
     low, high = smin & MASK64, smax & MASK64
     if low <= high:
         umin, umax = max(umin, low), min(umax, high)
-    # A signed range that crosses the sign has two unsigned ends; if the unsigned range meets one of them only, it is that end.
     elif umax < low:
         smin, umax = (umin ^ SIGN64) - SIGN64, min(umax, high)
     elif high < umin:

@@ -18,7 +18,7 @@ from bpfcrypto.isa.opcode import Op
 from bpfcrypto.verifier import arith, bounds, refs
 from bpfcrypto.verifier.alu import forget_violation, is_pointer_value
 from bpfcrypto.verifier.bounds import U32_MAX, U64_MAX
-from bpfcrypto.verifier.refine import FLIPPED, refine, taken_with_itself
+from bpfcrypto.verifier.refine import FLIPPED, refine, refine_itself
 from bpfcrypto.verifier.refine import taken as scalars_taken
 from bpfcrypto.verifier.state import (
     ADD_CONST,
@@ -91,7 +91,7 @@ def step(env: Environment, state: State, insn: Insn, row: Opcode, index: int) ->
     src = _second_operand(env, state, insn, row, dst)
     target = index + insn.off + 1
 
-    decided = taken(dst, src, row.op, row.bits, same=row.reg and insn.dst == insn.src)
+    decided = taken(dst, src, row.op, row.bits)
     if decided is not None:
         if dst.type is SCALAR:
             env.mark_precise(state, insn.dst)
@@ -99,7 +99,7 @@ def step(env: Environment, state: State, insn: Insn, row: Opcode, index: int) ->
             env.mark_precise(state, insn.src)
         return target if decided else index + 1
 
-    links = _collect_links(state, insn, row)
+    links = _collect_links(env, state, insn, row, index)
     if len(links) > 1:
         env.push_history(state, 0, tuple(links))
     other = env.push_branch(state, target, index)
@@ -150,7 +150,7 @@ def _second_operand(env: Environment, state: State, insn: Insn, row: Opcode, dst
 # -- deciding --------------------------------------------------------------------------------------------------------------------
 
 
-def taken(dst: Reg, src: Reg, op: Op, bits: int, *, same: bool = False) -> bool | None:
+def taken(dst: Reg, src: Reg, op: Op, bits: int) -> bool | None:
     """Whether ``dst op src`` holds on this path: always, never (False), or sometimes (None).
 
     Args:
@@ -158,10 +158,9 @@ def taken(dst: Reg, src: Reg, op: Op, bits: int, *, same: bool = False) -> bool 
         src: the right side.
         op: the comparison.
         bits: its width.
-        same: whether both sides are one register.
     """
     if dst.type is SCALAR and src.type is SCALAR:
-        return taken_with_itself(dst.num, op, bits) if same else scalars_taken(dst.num, src.num, op, bits)
+        return scalars_taken(dst.num, src.num, op, bits)
     if bits == 64 and dst.type in _PACKET_OR_END and src.type in _PACKET_OR_END:
         return _packet_taken(dst, src, op)
     if not _is_const(src, bits):
@@ -209,40 +208,42 @@ def _refine_scalars(env: Environment, state: State, other: State, insn: Insn, ro
     regs, other_regs = state.frames[-1].regs, other.frames[-1].regs
     dst = regs[insn.dst]
     src = regs[insn.src] if row.reg else scalar_const(insn.imm)
-    if dst.type is not SCALAR or src.type is not SCALAR or (row.reg and insn.src == insn.dst):
+    if dst.type is not SCALAR or src.type is not SCALAR:
         return
-    ways = []
-    for way, where in ((True, "true_reg"), (False, "false_reg")):
-        pair = refine(dst.num, src.num, row.op, row.bits, way)
-        sides = (dst._replace(num=pair[0]), src._replace(num=pair[1]))
-        ways.append(
-            [
-                side if bounds.is_consistent(side.num) else forget_violation(env, side, f"{where}{number}")
-                for number, side in enumerate(sides, 1)
-            ]
-        )
-    other_regs[insn.dst], regs[insn.dst] = ways[0][0], ways[1][0]
-    if row.reg:
-        other_regs[insn.src], regs[insn.src] = ways[0][1], ways[1][1]
+    for jump, target, where in ((True, other_regs, "true_reg"), (False, regs, "false_reg")):
+        if row.reg and insn.src == insn.dst:
+            itself = refine_itself(dst.num, row.op, row.bits, jump)
+            target[insn.dst] = _checked(env, dst._replace(num=itself), f"{where}1")
+            continue
+        left, right = refine(dst.num, src.num, row.op, row.bits, jump)
+        target[insn.dst] = _checked(env, dst._replace(num=left), f"{where}1")
+        right_reg = _checked(env, src._replace(num=right), f"{where}2")
+        if row.reg:
+            target[insn.src] = right_reg
 
 
-def _collect_links(state: State, insn: Insn, row: Opcode) -> list[Link]:
-    """The registers and slots that share an id with either side; those that are too many lose it."""
+def _checked(env: Environment, reg: Reg, where: str) -> Reg:
+    return reg if bounds.is_consistent(reg.num) else forget_violation(env, reg, where)
+
+
+def _collect_links(env: Environment, state: State, insn: Insn, row: Opcode, index: int) -> list[Link]:
+    """The registers that are still needed and the slots that share an id with either side; those that are too many lose it."""
     links: list[Link] = []
     regs = state.frames[-1].regs
     for number in (insn.src, insn.dst) if row.reg else (insn.dst,):
         reg = regs[number]
         if reg.type is SCALAR and reg.id:
-            _collect(state, reg.id & ~ADD_CONST, links)
+            _collect(env, state, reg.id & ~ADD_CONST, index, links)
     return links
 
 
-def _collect(state: State, base: int, links: list[Link]) -> None:
+def _collect(env: Environment, state: State, base: int, index: int, links: list[Link]) -> None:
     for frameno in range(len(state.frames) - 1, -1, -1):
         frame = state.frames[frameno]
+        live = env.live_regs[index]
         for number in range(FP):
             reg = frame.regs[number]
-            if reg.id & ~ADD_CONST == base and reg.type is SCALAR:
+            if reg.id & ~ADD_CONST == base and reg.type is SCALAR and live >> number & 1:
                 if len(links) < MAX_LINKED:
                     links.append((frameno, number))
                 else:
@@ -254,6 +255,7 @@ def _collect(state: State, base: int, links: list[Link]) -> None:
                     links.append((frameno, -1 - number))
                 else:
                     frame.stack[number] = slot._replace(reg=reg._replace(id=0, off=0))
+        index = frame.callsite
 
 
 def _follow(state: State, number: int, links: list[Link]) -> None:

@@ -45,17 +45,7 @@ NEGATED: Final[Mapping[Op, Op]] = {
 }
 """``a op b`` fails exactly where ``a NEGATED[op] b`` holds. The negation of JSET is no instruction."""
 
-_WITH_EQUAL: Final = frozenset({Op.JEQ, Op.JGE, Op.JLE, Op.JSGE, Op.JSLE})
-
-
-def taken_with_itself(a: Bounds, op: Op, bits: int) -> bool | None:
-    """Whether ``a op a`` holds, of one register with itself."""
-    if op is not Op.JSET:
-        return op in _WITH_EQUAL
-    var, low, high = (a.var_off, a.smin, a.smax) if bits == 64 else (tnum.low32(a.var_off), a.s32_min, a.s32_max)
-    if not var.mask:
-        return var.value != 0
-    return None if low <= 0 <= high else True
+_GREATER: Final = frozenset({Op.JGE, Op.JGT, Op.JSGE, Op.JSGT})
 
 
 @lru_cache(CACHE)
@@ -66,7 +56,7 @@ def taken(a: Bounds, b: Bounds, op: Op, bits: int) -> bool | None:
         return equal if equal is None or op is Op.JEQ else not equal
     if op is Op.JSET:
         return _any_bit(a, b, bits)
-    if op in (Op.JGT, Op.JGE, Op.JSGT, Op.JSGE):
+    if op in _GREATER:
         a, b, op = b, a, FLIPPED[op]
     if op is Op.JLT or op is Op.JLE:
         ends = (a.umin, a.umax, b.umin, b.umax) if bits == 64 else (a.u32_min, a.u32_max, b.u32_min, b.u32_max)
@@ -120,7 +110,7 @@ def refine(a: Bounds, b: Bounds, op: Op, bits: int, holds: bool) -> tuple[Bounds
         return sync(a), sync(b)
     if not holds:
         op = NEGATED[op]
-    swapped = op in (Op.JGE, Op.JGT, Op.JSGE, Op.JSGT)
+    swapped = op in _GREATER
     if swapped:
         a, b, op = b, a, FLIPPED[op]
     if op is Op.JEQ:
@@ -131,6 +121,29 @@ def refine(a: Bounds, b: Bounds, op: Op, bits: int, holds: bool) -> tuple[Bounds
         a, b = _refine_less(a, b, op, bits)
     a, b = sync(a), sync(b)
     return (b, a) if swapped else (a, b)
+
+
+def refine_itself(a: Bounds, op: Op, bits: int, holds: bool) -> Bounds:
+    """One register compared with itself. The kernel refines it as either side, so that ``a < a`` loses both of its ends."""
+    if op in (Op.JEQ, Op.JNE, Op.JSET):
+        return sync(a)
+    if not holds:
+        op = NEGATED[op]
+    left, right = _refine_less(a, a, FLIPPED[op] if op in _GREATER else op, bits)
+    smaller = {
+        name: getattr(side, name)
+        for side, name in (
+            (left, "umax"),
+            (right, "umin"),
+            (left, "smax"),
+            (right, "smin"),
+            (left, "u32_max"),
+            (right, "u32_min"),
+            (left, "s32_max"),
+            (right, "s32_min"),
+        )
+    }
+    return sync(sync(a._replace(**smaller)))
 
 
 def _is_const(a: Bounds, bits: int) -> bool:
