@@ -187,8 +187,9 @@ def spec(row: Row) -> CollectionSpec:
     """The row as an object."""
     code = _Code()
     code.add(_MOV, 6, 1)
-    for down in range(8, STACK + 1, 8):
-        code.add(0x7A, 10, off=-down)
+    if any(isinstance(value, Stack) for one in row.calls for value in one.args):
+        for down in range(8, STACK + 1, 8):
+            code.add(0x7A, 10, off=-down)
     for at, one in enumerate(row.calls):
         code.call(one)
         code.keep(at, one.keep)
@@ -233,6 +234,8 @@ def _shown(data: bytes) -> str:
 
 def _delta(memory: bytes) -> str:
     """The changed bytes as ``offset:hex`` runs."""
+    if memory == PATTERN:
+        return ""
     runs: list[str] = []
     at = 0
     while at < len(memory):
