@@ -12,11 +12,10 @@ from enum import Enum, auto
 from errno import EACCES, EFAULT, EINVAL, EPERM
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from bpfcrypto.btf.record import special_fields
 from bpfcrypto.btf.types import Array, Composite, Int, Kind, Ref
 from bpfcrypto.btf.walk import QUALIFIERS
 from bpfcrypto.errors import BtfError
-from bpfcrypto.verifier import tnum
+from bpfcrypto.verifier import local, tnum
 from bpfcrypto.verifier.state import (
     SCALAR_UNKNOWN,
     BtfTarget,
@@ -256,9 +255,9 @@ def access(reg: Reg, off: int, size: int) -> Step:
     btf, type_id = reg.btf
     alloc = reg.type is RegType.BTF_ID and reg.flags & Flag.ALLOC
     if alloc:
-        for field in special_fields(btf, type_id):
+        for field in local.fields(btf, type_id):
             if off < field.offset + field.size and field.offset < off + size:
-                raise Rejected(EACCES, f"direct access to {field.kind.value} is disallowed", id="btf-access")
+                raise Rejected(EACCES, f"direct access to {field.name} is disallowed", id="btf-access")
     flags = 0
     while True:
         step = walk(btf, type_id, off, size, flags)

@@ -15,9 +15,9 @@ from bpfcrypto.abi.errno import ENOTSUPP
 from bpfcrypto.abi.maps import MapFlag, MapType
 from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.btf.record import FieldKind
-from bpfcrypto.btf.types import Composite
 from bpfcrypto.btf.types import Kind as BtfKind
 from bpfcrypto.isa.opcode import Class, Mode
+from bpfcrypto.verifier import local
 from bpfcrypto.verifier.bounds import S64_MIN, signed32
 from bpfcrypto.verifier.mem_btf import check_offset, struct_ids_match
 from bpfcrypto.verifier.state import (
@@ -242,29 +242,21 @@ def is_kernel(env: Environment, btf: Btf) -> bool:
 def _loaded_flags(env: Environment, state: State, field: SpecialField) -> int:
     """What a pointer loaded from a kptr is worth (btf_ld_kptr_type)."""
     target = kptr_target(env, field)
-    local = not is_kernel(env, target.btf)
+    owned = not is_kernel(env, target.btf)
     safe = field.kind is FieldKind.KPTR_PERCPU or (
-        field.kind is FieldKind.KPTR and (local or field.type_name in RCU_TYPES)
+        field.kind is FieldKind.KPTR and (owned or field.type_name in RCU_TYPES)
     )
     if not safe or not env.in_rcu(state):
         return Flag.MAYBE_NULL | Flag.UNTRUSTED
     flags = Flag.MAYBE_NULL | Flag.RCU
     if field.kind is FieldKind.KPTR_PERCPU:
         flags |= Flag.PERCPU
-    elif local:
+    elif owned:
         flags |= Flag.ALLOC
-        if _has_node(target):
+        found = local.fields(target.btf, target.id)
+        if local.has(found, local.LIST_NODE) or local.has(found, local.RB_NODE):
             flags |= Flag.NON_OWN_REF
     return flags
-
-
-def _has_node(target: BtfTarget) -> bool:
-    """Whether a local struct can be an element of a list or a tree."""
-    record = target.btf[target.id]
-    if not isinstance(record, Composite):
-        return False
-    names = {target.btf[target.btf.resolve(member.type_id)].name for member in record.members}
-    return bool(names & {"bpf_list_node", "bpf_rb_node"})
 
 
 def check_kptr_type(env: Environment, field: SpecialField, reg: Reg, regno: int) -> None:
