@@ -105,3 +105,23 @@ def test_memory_of_the_process(kernel_engine: KernelEngine, program: str) -> Non
         here, there = play(engine, path, steps), play(kernel_engine, path, steps)
 
     assert here.differences(there) == []
+
+
+@pytest.mark.kernel
+def test_the_kernels_frame(embedded_engine: EmbeddedEngine, kernel_engine: KernelEngine) -> None:
+    """struct xdp_buff of frames with metadata and in pieces."""
+    draw = random.Random("frame")
+    steps = [
+        Step(
+            "look_into_xdp",
+            FRAME,
+            struct.pack("<6I", meta, linear, 0, 1, 0, 0),
+            variables={"room": draw.randrange(64)},
+        )
+        for meta in (0, 4, 208)
+        for linear in (meta, meta + 20, 814)
+    ]
+    path = ROOT / "tests/bpf/kernel_context.bpf.o"
+    here, there = play(embedded_engine, path, steps), play(kernel_engine, path, steps)
+
+    assert here.differences(there) == []

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bpfcrypto.embedded.engine_link import kernel_types
+from bpfcrypto.embedded.kernel_types import kernel_types
 from bpfcrypto.kernel.engine import KernelEngine
 from bpfcrypto.loader.core import apply_core
 from bpfcrypto.source import choose_programs, read_source

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from errno import EINVAL
-from functools import cache
 from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.helpers import BY_NAME, GPL_COMPATIBLE, HELPERS
 from bpfcrypto.abi.helpers import name as helper_name
 from bpfcrypto.abi.kfuncs import KFUNCS
 from bpfcrypto.abi.progs import ProgFlag
+from bpfcrypto.embedded.kernel_types import kernel_types
 from bpfcrypto.embedded.map_array import ArrayMap
 from bpfcrypto.embedded.memory import AccessFault
 from bpfcrypto.errors import NotSupportedError, RelocationError, VerifierError
@@ -27,7 +27,6 @@ from bpfcrypto.spec import KfuncRef, MapRef, MapValueRef
 if TYPE_CHECKING:
     from bpfcrypto.abi.helpers import Helper
     from bpfcrypto.abi.kfuncs import Kfunc
-    from bpfcrypto.btf.types import Btf
     from bpfcrypto.embedded.map_base import EmbeddedMap
     from bpfcrypto.embedded.state import Native, RunState
     from bpfcrypto.isa.insn import Insn
@@ -158,16 +157,6 @@ class Linker:
                 requires="a licence that is compatible with the GPL",
                 hint='add: char LICENSE[] SEC("license") = "GPL";',
             )
-
-
-@cache
-def kernel_types() -> Btf:
-    """The types that the embedded engine stands for."""
-    from importlib.resources import files
-
-    from bpfcrypto.btf.reader import read_btf
-
-    return read_btf(files("bpfcrypto.abi").joinpath("kernel.btf").read_bytes(), source="abi/kernel.btf")
 
 
 def _lddw(first: Insn, second: Insn, value: int) -> tuple[Insn, Insn]:

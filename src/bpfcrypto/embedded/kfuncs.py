@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bpfcrypto.embedded import (
     kfuncs_bits,
+    kfuncs_cast,
     kfuncs_core,
     kfuncs_cpumask,
     kfuncs_crypto,
@@ -33,6 +34,7 @@ def kfuncs(contexts: CryptoContexts, objects: Objects) -> Mapping[str, Native]:
         **kfuncs_section.NATIVES,
         **kfuncs_lock.NATIVES,
         **kfuncs_bits.NATIVES,
+        **kfuncs_cast.NATIVES,
         **kfuncs_dynptr.NATIVES,
         **kfuncs_dynptr_copy.NATIVES,
         **kfuncs_string.NATIVES,

@@ -103,6 +103,11 @@ class SkBuff:
         return self._window.end - self._window.start
 
     @property
+    def head(self) -> int:
+        """Address of the buffer."""
+        return self._window.address
+
+    @property
     def is_gso(self) -> bool:
         """Whether it stands for several segments."""
         return self._values["gso_size"] != 0

@@ -62,6 +62,19 @@ class XdpFrame:
         return self.linear_size + sum(part.size for part in self._fragments)
 
     @property
+    def head(self) -> int:
+        """Address of the page, headroom included (xdp->data_hard_start)."""
+        return self._window.address
+
+    @property
+    def has_fragments(self) -> bool:
+        """Whether there is more behind the linear part."""
+        return bool(self._fragments)
+
+    def __getitem__(self, name: str) -> int:
+        return self.read_field(XDP_MD.field(name))
+
+    @property
     def meta_size(self) -> int:
         """Bytes of metadata."""
         return self._meta

@@ -14,6 +14,7 @@ from bpfcrypto.embedded.memory import MASK64, Memory
 from bpfcrypto.embedded.usermem import UserMemory
 
 if TYPE_CHECKING:
+    from bpfcrypto.embedded.kernel_ctx import KernelObject
     from bpfcrypto.embedded.packet import Packet
     from bpfcrypto.embedded.spinlock import SpinLock
     from bpfcrypto.engine import Effect, Redirect
@@ -39,6 +40,7 @@ class RunState:
         redirect: where the packet goes if the program returns the verdict REDIRECT.
         effects: what the run has done to the world outside.
         lock: the spin lock that it holds.
+        kernel_ctx: the kernel's object behind the context, once the program has asked for it.
         resilient: the resilient locks that it holds, the last one at the end.
         awaited: the resilient lock that it waits for.
         user: the memory of the process, for bpf_copy_from_user.
@@ -55,6 +57,7 @@ class RunState:
     redirect: Redirect | None = None
     effects: list[Effect] = field(default_factory=list)
     lock: SpinLock | None = None
+    kernel_ctx: KernelObject | None = None
     resilient: list[SpinLock] = field(default_factory=list)
     awaited: SpinLock | None = None
     user: UserMemory = field(default_factory=UserMemory)

@@ -16,7 +16,17 @@ from bpfcrypto.isa.insn import Insn
 from bpfcrypto.isa.opcode import CALL, PseudoCall, PseudoImm
 from bpfcrypto.loader.functions import Function, Place
 from bpfcrypto.loader.sections import section_kind
-from bpfcrypto.spec import EXCEPTION_CALLBACK, CoreReloc, FuncInfo, KfuncRef, LineInfo, MapRef, MapValueRef, ProgramSpec, Ref
+from bpfcrypto.spec import (
+    EXCEPTION_CALLBACK,
+    CoreReloc,
+    FuncInfo,
+    KfuncRef,
+    LineInfo,
+    MapRef,
+    MapValueRef,
+    ProgramSpec,
+    Ref,
+)
 
 _LARGEST_PROGRAM = 1_000_000  # BPF_COMPLEXITY_LIMIT_INSNS: BPF_PROG_LOAD refuses more
 
