@@ -207,7 +207,10 @@ def _operate(env: Environment, state: State, insn: Insn, row: Opcode) -> None:
         return
     if not row.reg:
         src = scalar_const(insn.imm)
-        regs[insn.dst] = _scalars(dst, src, insn, row) if dst.type is SCALAR else _pointer(env, dst, src, insn, row)
+        if dst.type is SCALAR:
+            regs[insn.dst] = _scalars(_without_fork(env, state, dst, src, insn, row), src, insn, row)
+        else:
+            regs[insn.dst] = _pointer(env, dst, src, insn, row)
         return
     src = regs[insn.src]
     if src.type is not SCALAR:
@@ -225,7 +228,8 @@ def _operate(env: Environment, state: State, insn: Insn, row: Opcode) -> None:
     else:
         if dst.precise:
             env.mark_precise(state, insn.src)
-        regs[insn.dst] = _scalars(dst, regs[insn.src], insn, row)
+        src = regs[insn.src]
+        regs[insn.dst] = _scalars(_without_fork(env, state, dst, src, insn, row), src, insn, row)
 
 
 def _check_immediate(insn: Insn, row: Opcode) -> None:
@@ -233,6 +237,25 @@ def _check_immediate(insn: Insn, row: Opcode) -> None:
         raise Rejected(EINVAL, "div by zero")
     if not 0 <= insn.imm < row.bits and row.op in (Op.LSH, Op.RSH, Op.ARSH):
         raise Rejected(EINVAL, f"invalid shift {insn.imm}")
+
+
+def _without_fork(env: Environment, state: State, dst: Reg, src: Reg, insn: Insn, row: Opcode) -> Reg:
+    """The destination as this path goes on with it (maybe_fork_scalars).
+
+    A sign spread over a register, to which compilers apply a mask, is two values far apart: 0 is put aside as a path of its own, which
+    executes the instruction again, and this one goes on with -1.
+    """
+    num = dst.num
+    if row.op not in (Op.AND, Op.OR) or src.num.var_off.mask:
+        return dst
+    if (num.smin, num.smax) == (-1, 0):
+        zero, ones = scalar_const(0)._replace(precise=dst.precise), scalar_const(-1)._replace(precise=dst.precise)
+    elif (num.s32_min, num.s32_max) == (-1, 0):
+        zero, ones = dst._replace(num=bounds.with_const32(num, 0)), dst._replace(num=bounds.with_const32(num, -1))
+    else:
+        return dst
+    env.push_branch(state, env.index, env.index).frames[-1].regs[insn.dst] = zero
+    return ones
 
 
 def _scalars(dst: Reg, src: Reg, insn: Insn, row: Opcode) -> Reg:

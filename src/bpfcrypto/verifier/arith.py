@@ -164,8 +164,7 @@ def _shift_left_u32(a: Bounds, shift: int) -> Range:
 def _lsh(a: Bounds, shift: int) -> Bounds:
     smin, smax = S64_MIN, S64_MAX
     if shift == 32:  # half of a sign extension: the signs of the lower half become those of the whole
-        smin = a.s32_min << 32 if a.s32_min >= 0 else S64_MIN
-        smax = a.s32_max << 32 if a.s32_max >= 0 else S64_MAX
+        smin, smax = a.s32_min << 32, a.s32_max << 32
     u64 = (0, U64_MAX) if a.umax > 1 << 63 - shift else (a.umin << shift, a.umax << shift)
     var = tnum.shift_left(a.var_off, shift)
     return learn(Bounds(var, smin, smax, *u64, S32_MIN, S32_MAX, *_shift_left_u32(a, shift)))

@@ -129,6 +129,14 @@ def from_unsigned(low: int, high: int) -> Bounds:
     return sync(Bounds(tnum.UNKNOWN, S64_MIN, S64_MAX, low, high, S32_MIN, S32_MAX, 0, U32_MAX))
 
 
+def with_const32(b: Bounds, value: int) -> Bounds:
+    """The same with a lower half that is known, not yet synchronised (__mark_reg32_known)."""
+    low = value & MASK32
+    signed = signed32(low)
+    var = tnum.with_low32(b.var_off, Tnum(low, 0))
+    return b._replace(var_off=var, s32_min=signed, s32_max=signed, u32_min=low, u32_max=low)
+
+
 def clamp_signed32(b: Bounds, low: int, high: int) -> Bounds:
     """What is known, and that the value lies in a signed 32-bit range (__mark_reg_s32_range)."""
     var, smin, smax, umin, umax, s32_min, s32_max, u32_min, u32_max = b
