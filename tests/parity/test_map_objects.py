@@ -208,11 +208,11 @@ def loaded(engine: Engine, holder: str, programs: Iterable[str] = PROGRAMS, elem
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_commands(engines: tuple[Engine, Engine], holder: str, seed: int) -> None:
-    """Two hundred commands in a row, some of them after the map was frozen."""
+    """A hundred and fifty commands in a row, some of them after the map was frozen."""
     here, there = (loaded(engine, holder) for engine in engines)
     draw = random.Random(f"{holder} {seed}")
     with here.collection, there.collection:
-        for number in range(200):
+        for number in range(150):
             command = one_command(MAPS[holder], draw)
             mine, theirs = answer(here, command), answer(there, command)
             assert mine == theirs, (
@@ -220,7 +220,7 @@ def test_commands(engines: tuple[Engine, Engine], holder: str, seed: int) -> Non
                 command.__code__.co_names,
                 [c.cell_contents for c in command.__closure__ or ()],
             )
-            if number == 180:
+            if number == 130:
                 assert answer(here, lambda side: side.map.freeze()) == answer(there, lambda side: side.map.freeze())
 
 
@@ -273,7 +273,7 @@ CREATION = {
 def test_creation(engines: tuple[Engine, Engine], holder: str) -> None:
     """Sizes and flags at random, most of them one change away from a map that can be made."""
     draw = random.Random(holder)
-    for _ in range(150):
+    for _ in range(80):
         changes: dict[str, Any] = {
             name: draw.choice(CREATION[name]) for name in draw.sample(sorted(CREATION), draw.choice([0, 1, 1, 2]))
         }

@@ -35,7 +35,7 @@ from bpfcrypto.embedded.map_values import Destructor, Values, round_up
 from bpfcrypto.embedded.memory import AccessFault, Memory, Region
 from bpfcrypto.embedded.rcu import Rcu
 from bpfcrypto.embedded.spinlock import SpinLock
-from bpfcrypto.errors import KeyNotFoundError, MapError, MapFullError, MapTypeError
+from bpfcrypto.errors import KeyNotFoundError, MapError, MapFullError, MapTypeError, SyscallError
 
 if TYPE_CHECKING:
     from bpfcrypto.btf.types import Btf
@@ -280,8 +280,14 @@ class EmbeddedMap(Batches, FieldOwner):
             self.drop()
 
     def hold(self) -> None:
-        """Keep the map alive until ``drop``, closed or not."""
+        """Keep the map alive until ``drop``, closed or not.
+
+        Raises:
+            SyscallError: it is gone already (EBADF).
+        """
         with self._lock:
+            if not self._holders:
+                raise SyscallError("bpf", EBADF, detail=f"map '{self.name}' used after it was closed")
             self._holders += 1
 
     def drop(self) -> None:

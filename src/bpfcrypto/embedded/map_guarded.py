@@ -27,4 +27,4 @@ class GuardedMap(EmbeddedMap):
         self._refuse_program("bpf_map_delete_elem")
 
     def _refuse_program(self, helper: str) -> NoReturn:
-        raise AccessFault(f"'{helper}' does not work on map '{self.name}' of type {self._spec.type.name}")
+        raise AccessFault(f"{helper} does not work on map '{self.name}' of type {self._spec.type.name}")

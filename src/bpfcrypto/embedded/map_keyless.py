@@ -9,13 +9,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from errno import E2BIG, EINVAL, ENOENT, EOPNOTSUPP
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.errno import ENOTSUPP
 from bpfcrypto.abi.maps import MapFlag, MapType, UpdateFlag
 from bpfcrypto.embedded.jhash import jhash
-from bpfcrypto.embedded.map_base import EmbeddedMap, Surroundings
-from bpfcrypto.embedded.memory import AccessFault
+from bpfcrypto.embedded.map_base import Surroundings
+from bpfcrypto.embedded.map_guarded import GuardedMap
 from bpfcrypto.errors import MapTypeError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _MAX_BITS = 1 << 31  # beyond, a filter has all the bits that a 32-bit hash can 
 _U32 = 0xFFFFFFFF
 
 
-class KeylessMap(EmbeddedMap):
+class KeylessMap(GuardedMap):
     """What maps without keys have in common: the refusals."""
 
     no_keys = EINVAL
@@ -36,21 +36,6 @@ class KeylessMap(EmbeddedMap):
 
     cannot_delete = EINVAL
     """errno of deleting."""
-
-    def lookup_address(self, _key: Bytes, _cpu: int) -> int:
-        """Refused, as by the verifier: AccessFault."""
-        self._refuse_program("bpf_map_lookup_elem")
-
-    def update_from_program(self, _key: Bytes, _value: Bytes, _flags: int, _cpu: int) -> int:
-        """Refused, as by the verifier: AccessFault."""
-        self._refuse_program("bpf_map_update_elem")
-
-    def delete_from_program(self, _key: Bytes) -> int:
-        """Refused, as by the verifier: AccessFault."""
-        self._refuse_program("bpf_map_delete_elem")
-
-    def _refuse_program(self, helper: str) -> NoReturn:
-        raise AccessFault(f"{helper} does not work on map '{self.name}' of type {self.spec.type.name}")
 
     def _slot_count(self) -> int:
         return 0
