@@ -18,6 +18,7 @@ import pytest
 from bpfcrypto.cc.compile import compile_source, include_dir
 from bpfcrypto.kernel.engine import KernelEngine
 from bpfcrypto.kernel.probe import unavailable
+from support.cpus import on_one_cpu
 
 if TYPE_CHECKING:
     from bpfcrypto.embedded.engine import EmbeddedEngine
@@ -57,6 +58,13 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     """Each engine in turn."""
     found: Engine = request.getfixturevalue(f"{request.param}_engine")
     return found
+
+
+@pytest.fixture
+def one_cpu() -> Iterator[None]:
+    """Stay on CPU 0, where the embedded engine's user space is."""
+    with on_one_cpu():
+        yield
 
 
 @pytest.fixture(scope="session")

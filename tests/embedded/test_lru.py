@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +17,8 @@ from bpfcrypto.kernel.maps import possible_cpus
 if TYPE_CHECKING:
     from bpfcrypto.engine import Collection, Map
     from bpfcrypto.kernel.engine import KernelEngine
+
+pytestmark = pytest.mark.usefixtures("one_cpu")
 
 SOURCE = """
 #include "vmlinux.h"
@@ -38,18 +39,6 @@ SEC("tc") int find(void *ctx)
 }
 """
 FRAME = bytes(64)
-
-
-@pytest.fixture(autouse=True)
-def one_cpu() -> Iterator[None]:
-    """Stay on CPU 0, where the embedded engine's user space is."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {0})
-    yield
-    os.sched_setaffinity(0, before)
 
 
 def step(collection: Collection, action: str, key: int) -> int:

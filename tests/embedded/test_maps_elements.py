@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from errno import E2BIG, EEXIST, EINVAL, ENOENT, EPERM
 from typing import TYPE_CHECKING
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
     from bpfcrypto.engine import Collection, Engine, Map
 
+pytestmark = pytest.mark.usefixtures("one_cpu")
+
 KINDS = {
     "ARRAY": (MapType.ARRAY, MapFlag(0)),
     "PERCPU_ARRAY": (MapType.PERCPU_ARRAY, MapFlag(0)),
@@ -32,18 +33,6 @@ KINDS = {
     "LRU_HASH per CPU": (MapType.LRU_HASH, MapFlag.NO_COMMON_LRU),
 }
 UNKNOWN_FLAGS = (3, 8, 9, 16, 1 << 32, 1 << 63)
-
-
-@pytest.fixture(autouse=True)
-def one_cpu() -> Iterator[None]:
-    """Stay on CPU 0, where the embedded engine's user space is."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {0})
-    yield
-    os.sched_setaffinity(0, before)
 
 
 def load(engine: Engine, kind: str, flags: int = 0) -> AbstractContextManager[Collection]:

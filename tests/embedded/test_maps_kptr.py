@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from errno import EEXIST, EINVAL, ENOENT, EPERM
 from pathlib import Path
@@ -24,23 +23,13 @@ if TYPE_CHECKING:
     from bpfcrypto.embedded.map_base import EmbeddedMap
     from bpfcrypto.engine import Collection, Engine, Map
 
+pytestmark = pytest.mark.usefixtures("one_cpu")
+
 OBJECT = load_spec((Path(__file__).parents[1] / "bpf" / "maps_kptr.bpf.o").read_bytes())
 KINDS = ("array", "percpu_array", "hash", "hash_lazy", "percpu_hash", "lru_hash", "lru_percpu_hash")
 FRAME = bytes(64)
 KEY = (1).to_bytes(4, "little")
 SLOT = 8  # offset of the kptr in struct value
-
-
-@pytest.fixture(autouse=True)
-def one_cpu() -> Iterator[None]:
-    """Stay on CPU 0, where the embedded engine's user space is."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {0})
-    yield
-    os.sched_setaffinity(0, before)
 
 
 def errno_of(call: Callable[[], object]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from bpfcrypto.errors import SyscallError
 from bpfcrypto.kernel.engine import KernelEngine
 from bpfcrypto.kernel.maps import possible_cpus
 from bpfcrypto.loader.load import load_spec
+from support.cpus import on_one_cpu
 from support.network import LOOPBACK, own_network
 from support.packets import sample
 
@@ -39,11 +39,8 @@ DEVICES = ("devices", "devices_short", "devices_hash")
 @pytest.fixture(scope="module")
 def engines() -> Iterator[tuple[Engine, Engine]]:
     """Both engines, on one CPU, with one interface, in a network that nobody else uses."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {0})
-    with own_network(), EmbeddedEngine(cpus=possible_cpus()) as here, KernelEngine() as there:
+    with on_one_cpu(), own_network(), EmbeddedEngine(cpus=possible_cpus()) as here, KernelEngine() as there:
         yield here, there
-    os.sched_setaffinity(0, before)
 
 
 def key(index: int) -> bytes:

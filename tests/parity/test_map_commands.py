@@ -5,7 +5,6 @@ Hashes are created with BPF_F_ZERO_SEED here, which fixes what shares a bucket; 
 
 from __future__ import annotations
 
-import os
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from bpfcrypto.errors import MapError, MapTypeError, SyscallError
 from bpfcrypto.kernel.engine import KernelEngine
 from bpfcrypto.kernel.maps import possible_cpus
 from bpfcrypto.spec import CollectionSpec, MapSpec
+from support.cpus import on_one_cpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,11 +57,8 @@ FLAGS = (0, 0, 0, 1, 2, 3, 4, 5, 8, 1 << 32)
 @pytest.fixture(scope="module")
 def engines() -> Iterator[tuple[Engine, Engine]]:
     """Both engines, with the same CPUs."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {0})
-    with EmbeddedEngine(cpus=possible_cpus()) as here, KernelEngine() as there:
+    with on_one_cpu(), EmbeddedEngine(cpus=possible_cpus()) as here, KernelEngine() as there:
         yield here, there
-    os.sched_setaffinity(0, before)
 
 
 def load(engine: Engine, spec: MapSpec) -> Collection:

@@ -5,7 +5,6 @@ Ids differ between engines, so answers are compared with the names of what the i
 
 from __future__ import annotations
 
-import os
 import random
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from bpfcrypto.isa.insn import Insn
 from bpfcrypto.kernel.engine import KernelEngine
 from bpfcrypto.kernel.maps import possible_cpus
 from bpfcrypto.spec import CollectionSpec, MapSpec, ProgramSpec
+from support.cpus import on_one_cpu
 from support.network import LOOPBACK, own_network
 
 if TYPE_CHECKING:
@@ -91,11 +91,8 @@ PROGRAMS = {
 @pytest.fixture(scope="module")
 def engines() -> Iterator[tuple[Engine, Engine]]:
     """Both engines, with the same CPUs and one interface."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {0})
-    with own_network(), EmbeddedEngine(cpus=possible_cpus()) as here, KernelEngine() as there:
+    with on_one_cpu(), own_network(), EmbeddedEngine(cpus=possible_cpus()) as here, KernelEngine() as there:
         yield here, there
-    os.sched_setaffinity(0, before)
 
 
 @dataclass(slots=True)
