@@ -92,3 +92,35 @@ def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "PACKAGES", ("no-such-package",))
 
     assert command.examine()["packages"] == {"no-such-package": None}
+
+
+def test_kfuncs_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each kfunc is there or has a reason."""
+    assert main(["doctor", "--kfuncs", "--json"]) == 0
+
+    report = json.loads(capsys.readouterr().out)
+    rows = {row["name"]: row for row in report["kfuncs"]}
+    assert rows["bpf_crypto_encrypt"]["embedded"]
+    assert rows["bpf_crypto_encrypt"]["types"] == ["SCHED_ACT", "SCHED_CLS", "XDP"]
+    assert rows["bpf_task_from_pid"]["reason"] == "it has no tasks"
+    assert all(bool(row["reason"]) is not row["embedded"] for row in rows.values())
+
+
+@pytest.mark.kernel
+def test_kfuncs_of_this_kernel(capsys: pytest.CaptureFixture[str]) -> None:
+    """The running kernel is asked too, and the last lines count."""
+    assert main(["doctor", "--kfuncs"]) == 0
+
+    out = capsys.readouterr().out
+    [row] = [line for line in out.splitlines() if line.startswith("bpf_crypto_ctx_create ")]
+    assert row.split() == ["bpf_crypto_ctx_create", "6.10", "SYSCALL", "yes", "SYSCALL"]
+    assert "\nembedded engine: " in out
+    assert "\nthis kernel: " in out
+
+
+def test_kfuncs_without_a_kernel(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where no kernel can be asked the report says so, and has all the rest."""
+    monkeypatch.setattr("sys.platform", "darwin")
+
+    assert main(["doctor", "--kfuncs"]) == 0
+    assert capsys.readouterr().out.endswith("this kernel: there is no Linux kernel here\n")

@@ -87,6 +87,11 @@ class Kfunc:
     until: tuple[int, int] | None = None
     reason: str = ""
 
+    @property
+    def callers(self) -> frozenset[ProgType]:
+        """The types whose programs can make a call: one that may sleep is for syscall programs, which can."""
+        return self.types & SYSCALL if self.flags & KfuncFlag.SLEEPABLE else self.types
+
 
 def _param(text: str) -> Param:
     match = re.fullmatch(r"(.*?)(\w+)", text.strip())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bpfcrypto import __version__
+from bpfcrypto.cli.kfuncs import show
 from bpfcrypto.cli.render import console, print_json, print_table
 from bpfcrypto.errors import BpfCryptoError, NotSupportedError
 
@@ -30,12 +31,16 @@ CRYPTO_KFUNCS = (
 
 
 @click.command()
+@click.option("--kfuncs", is_flag=True, help="List every kfunc: which engine has it, and why not.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(as_json: bool) -> None:
+def doctor(kfuncs: bool, as_json: bool) -> None:
     """Say what works on this machine, what is missing, and what to do.
 
     Both engines are asked for the crypto kfuncs and for a context of each cipher; nothing is left behind.
     """
+    if kfuncs:
+        show(as_json=as_json)
+        return
     report = examine()
     if as_json:
         print_json(report)
