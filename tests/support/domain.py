@@ -7,26 +7,38 @@ paths in the same order with our own ALU and branch semantics, without a main lo
 
 from __future__ import annotations
 
-import random
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.isa.codec import encode
 from bpfcrypto.isa.disasm import format_insn
 from bpfcrypto.isa.insn import Insn
-from bpfcrypto.isa.opcode import OPCODES, Kind, Op, Opcode, lookup
+from bpfcrypto.isa.opcode import Kind, PseudoImm, lookup
 from bpfcrypto.kernel import bpf
 from bpfcrypto.kernel.bpf import LoadRequest
-from bpfcrypto.spec import CollectionSpec, ProgramSpec
+from bpfcrypto.spec import CollectionSpec, MapSpec, ProgramSpec
 from bpfcrypto.verifier import alu, branch, cfg, liveness
 from bpfcrypto.verifier.env import Environment, Options
 from bpfcrypto.verifier.regtext import format_reg
-from bpfcrypto.verifier.state import FP, NOT_INIT, SCALAR_UNKNOWN, Frame, Reg, RegType, Rejected, State, scalar_const
+from bpfcrypto.verifier.state import (
+    FP,
+    NOT_INIT,
+    SCALAR_UNKNOWN,
+    Flag,
+    Frame,
+    MapTarget,
+    Reg,
+    RegType,
+    Rejected,
+    State,
+    scalar_const,
+)
 
-CALL_RANDOM = Insn(0x85, imm=7)  # bpf_get_prandom_u32: r0 becomes an unknown scalar, r1..r5 are gone
-EXIT = Insn(0x95)
+LOOKUP = 1  # bpf_map_lookup_elem; the other helper that programs here may call gives an unknown scalar
+
+_CTX_LOADS = {76: RegType.PACKET, 80: RegType.PACKET_END, 140: RegType.PACKET_META}
+"""Offsets in struct __sk_buff of what a load makes a packet pointer."""
 
 _REGISTER = re.compile(r"(R\d+|fp-\d+)=")
 _STEP = re.compile(r"(\d+): \([0-9a-f]{2}\) (.*)")
@@ -57,7 +69,7 @@ def _texts(line: str) -> dict[str, str]:
     return {name: value.strip() for name, value in zip(parts[1::2], parts[2::2], strict=True)}
 
 
-def _entry(program: ProgType) -> State:
+def _entry() -> State:
     frame = Frame(0, 0)
     frame.regs[1] = Reg(RegType.CTX)
     frame.regs[FP] = Reg(RegType.STACK)
@@ -65,13 +77,14 @@ def _entry(program: ProgType) -> State:
 
 
 class _Walker:
-    def __init__(self, replay: Replay, kind: ProgType) -> None:
+    def __init__(self, replay: Replay, target: MapSpec | None) -> None:
         self.replay = replay
         self.insns = replay.insns
         self.aside: list[tuple[int, int, State]] = []
-        self.state = _entry(kind)
+        self.target = target
+        self.state = _entry()
         self.next = 0
-        program = ProgramSpec("t", "tc", kind, self.insns)
+        program = ProgramSpec("t", "tc", ProgType.SCHED_CLS, self.insns)
         self.notes: list[str] = []
         self.env = Environment(
             program=program,
@@ -108,16 +121,26 @@ class _Walker:
         elif row.kind is Kind.GOTO:
             self.next = index + 1 + insn.off
         elif row.kind is Kind.CALL:
-            frame.regs[0] = SCALAR_UNKNOWN
+            frame.regs[0] = self._lookup() if insn.imm == LOOKUP else SCALAR_UNKNOWN
             frame.regs[1:6] = [NOT_INIT] * 5
         elif row.kind is Kind.LDDW:
             high = self.insns[index + 1].imm & 0xFFFFFFFF
-            frame.regs[insn.dst] = scalar_const(high << 32 | insn.imm & 0xFFFFFFFF)
+            constant = scalar_const(high << 32 | insn.imm & 0xFFFFFFFF)
+            frame.regs[insn.dst] = constant if insn.src == PseudoImm.VALUE else self._map()
             self.next = index + 2
-        elif row.kind is not Kind.EXIT:
+        elif row.kind is Kind.LOAD:
+            frame.regs[insn.dst] = Reg(_CTX_LOADS[insn.off])
+        elif row.kind not in (Kind.EXIT, Kind.STORE):
             alu.step(self.env, self.state, insn, row)
         if texts is not None:
             self.compare(f"{index}: {format_insn(self.insns, index)}", texts)
+
+    def _map(self) -> Reg:
+        assert self.target is not None
+        return Reg(RegType.CONST_MAP, target=MapTarget(self.target))
+
+    def _lookup(self) -> Reg:
+        return self._map()._replace(type=RegType.MAP_VALUE, flags=Flag.MAYBE_NULL, id=self.env.new_id())
 
     def switch(self, source: int, target: int, rest: str) -> None:
         if not self.aside:
@@ -147,14 +170,20 @@ class _LostError(Exception):
     """The two sides have parted; what follows says nothing."""
 
 
-def replay(insns: tuple[Insn, ...], kind: ProgType = ProgType.SCHED_CLS) -> Replay:
-    """Load a program of ALU instructions, branches, lddw and calls of bpf_get_prandom_u32, and walk it with the kernel's log."""
-    request = LoadRequest(name="t", prog_type=kind, insns=encode(insns), license="GPL")
+def replay(insns: tuple[Insn, ...], target: MapSpec | None = None) -> Replay:
+    """Load a program for the traffic classifier, and walk it with the kernel's log.
+
+    Args:
+        insns: ALU instructions, branches, ``lddw``, loads of packet pointers from the context, stores, calls of bpf_get_prandom_u32
+            and of bpf_map_lookup_elem.
+        target: the map of all ``lddw`` that name one.
+    """
+    request = LoadRequest(name="t", prog_type=ProgType.SCHED_CLS, insns=encode(insns), license="GPL")
     outcome = bpf.prog_load(request, log_level=2)
     if outcome.fd is not None:
         outcome.fd.close()
     result = Replay(insns, outcome.errno, outcome.log)
-    walker = _Walker(result, kind)
+    walker = _Walker(result, target)
     lines = outcome.log.splitlines()
     last = max((number for number, line in enumerate(lines) if _STEP.match(line)), default=-1) if outcome.errno else -1
     try:
@@ -183,95 +212,3 @@ def _expect_rejection(walker: _Walker, index: int, message: str) -> None:
         ours = (0, "")
     if ours != (walker.replay.errno, message):
         walker.replay.mismatches.append(f"{index}: the kernel says {message} ({walker.replay.errno}), we say {ours}")
-
-
-# -- random programs -------------------------------------------------------------------------------------------------------------
-
-_ALU = tuple(row for row in OPCODES if row.kind in (Kind.ALU, Kind.MOV, Kind.UNARY))
-_BRANCHES = tuple(row for row in OPCODES if row.kind is Kind.BRANCH)
-_EDGES = (0, 1, 2, 3, 7, 8, 31, 32, 33, 63, 64, 127, 128, 255, 256, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF)
-
-
-def _immediate(rng: random.Random) -> int:
-    choice = rng.random()
-    if choice < 0.5:
-        value = rng.choice(_EDGES)
-    elif choice < 0.8:
-        value = rng.getrandbits(rng.randrange(1, 32))
-    else:
-        value = (1 << rng.randrange(31)) - rng.randrange(2)
-    return -value if rng.random() < 0.35 else value
-
-
-def _alu(rng: random.Random, registers: int, pointers: bool) -> Insn:
-    row = rng.choice(_ALU)
-    if row.op in (Op.DIV, Op.MOD, Op.SDIV, Op.SMOD, Op.MUL) and rng.random() < 0.7:
-        row = rng.choice(_ALU)
-    fields = dict(row.fixed)
-    imm = fields.get("imm", 0) if row.reg or row.kind is Kind.UNARY else _immediate(rng)
-    if row.op in (Op.LSH, Op.RSH, Op.ARSH) and not row.reg:
-        imm = rng.randrange(row.bits)
-    elif row.op in (Op.DIV, Op.MOD, Op.SDIV, Op.SMOD) and not row.reg and not imm:
-        imm = 1
-    dst = rng.randrange(registers)
-    src = rng.randrange(registers) if row.reg else 0
-    if pointers and row.reg and rng.random() < 0.1:
-        src = FP
-    return Insn(row.code, dst, src, fields.get("off", 0), imm)
-
-
-def _wide(rng: random.Random, registers: int) -> tuple[Insn, Insn]:
-    value = rng.getrandbits(64) if rng.random() < 0.4 else (1 << rng.randrange(64)) - rng.randrange(2)
-    if rng.random() < 0.3:
-        value = -value & (1 << 64) - 1
-    low, high = value & 0xFFFFFFFF, value >> 32
-    return (
-        Insn(0x18, rng.randrange(registers), imm=(low ^ 1 << 31) - (1 << 31)),
-        Insn(0, imm=(high ^ 1 << 31) - (1 << 31)),
-    )
-
-
-def random_program(
-    rng: random.Random, length: int = 24, registers: int = 5, *, pointers: bool = False
-) -> tuple[Insn, ...]:
-    """A program without loops over r0..r(registers-1), which start unknown, narrowed at random; r6.. keep copies across calls."""
-    code: list[Insn] = []
-    for number in range(6, 10):
-        code += [CALL_RANDOM, Insn(0xBF, number, 0)]
-    code.append(CALL_RANDOM)
-    code += [Insn(0xBF, number, 5 + number) for number in range(1, registers)]
-    starts = []
-    while len(code) < length + 9 + registers:
-        starts.append(len(code))
-        choice = rng.random()
-        if choice < 0.35:
-            row = rng.choice(_BRANCHES)
-            imm = 0 if row.reg else _immediate(rng)
-            src = rng.randrange(registers) if row.reg else 0
-            code.append(Insn(row.code, rng.randrange(registers), src, rng.randrange(1, 4), imm))
-        elif choice < 0.45:
-            code += _wide(rng, registers)
-        else:
-            code.append(_alu(rng, registers, pointers))
-    end = len(code)
-    landings = {*starts, end}
-    for index, insn in enumerate(code):
-        row = lookup(insn)
-        if row is not None and row.kind is Kind.BRANCH:
-            target = min(index + 1 + insn.off, end)
-            while target not in landings:  # the middle of an lddw
-                target += 1
-            code[index] = Insn(insn.code, insn.dst, insn.src, target - index - 1, insn.imm)
-    return (*code, Insn(0xB7, 0), EXIT)
-
-
-def disassembled(insns: tuple[Insn, ...]) -> Iterator[str]:
-    """The program's text, for a failing test."""
-    index = 0
-    while index < len(insns):
-        row = lookup(insns[index])
-        yield f"{index}: {format_insn(insns, index)}"
-        index += row.slots if isinstance(row, Opcode) else 1
-
-
-__all__ = ["Replay", "disassembled", "random_program", "replay"]

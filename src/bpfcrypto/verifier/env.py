@@ -6,7 +6,7 @@ how they reach the exploration (verify, prune, backtrack) without importing it: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -116,6 +116,7 @@ class Environment:
             registers it, whether it may sleep.
         previous_entry: the latest unfinished checkpoint at an instruction with the call stack of a state (find_prev_entry).
         widen: forget what imprecise scalars of the second state are where they differ from the first (widen_imprecise_scalars).
+        live_regs: for each instruction the registers that may be read before they are written, as a mask (live_regs_before).
         pointer_types: the type and flags of the pointer that each memory instruction went through (ptr_type of the kernel's aux data).
         inlined_loops: of each call of bpf_loop, whether it can be compiled in line, and its callback.
         gpl: whether the licence is compatible with the GPL.
@@ -143,6 +144,7 @@ class Environment:
     push_async: Callable[[int, int, bool], State] = _missing
     previous_entry: Callable[[State, int], State | None] = _no_entry
     widen: Callable[[State, State], None] = _ignored
+    live_regs: Sequence[int] = ()
     pointer_types: dict[int, tuple[RegType, int]] = field(default_factory=dict)
     inlined_loops: dict[int, tuple[bool, int]] = field(default_factory=dict)
     gpl: bool = field(init=False)

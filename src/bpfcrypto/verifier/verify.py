@@ -206,6 +206,7 @@ class _Verifier:
         cfg.build_flow(flow, program, env.insns)
         self._check_sleepable()
         live = live_registers(program, flow, env.insns, env.rows)
+        env.live_regs = live
         self._explore_all(flow, live)
         stack_depth.check(env, flow)
 
