@@ -10,7 +10,9 @@ struct value {
 
 TEST_MAP(slots, BPF_MAP_TYPE_HASH, 4, struct value, 0);
 
-SEC("?tc") int read_member(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Cannot access kernel 'struct bpf_crypto_ctx' from non-GPL compatible program")
+int read_member(struct __sk_buff *skb)
 {
 	u32 index = 1;
 	struct value *value = bpf_map_lookup_elem(&slots, &index);
@@ -22,14 +24,18 @@ SEC("?tc") int read_member(struct __sk_buff *skb)
 	return cctx ? cctx->siv_len : 0;
 }
 
-SEC("?tc") int call_kfunc(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("cannot call kernel function from non-GPL compatible program")
+int call_kfunc(struct __sk_buff *skb)
 {
 	struct bpf_dynptr data;
 
 	return bpf_dynptr_from_skb(skb, 0, &data);
 }
 
-SEC("?tc") int call_helper(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("cannot call GPL-restricted function from non-GPL compatible program")
+int call_helper(struct __sk_buff *skb)
 {
 	static const char text[] = "hello";
 

@@ -31,7 +31,9 @@ static __always_inline struct value *look_up(void)
 	return bpf_map_lookup_elem(&slots, &index);
 }
 
-SEC("?syscall") int in_section(void *args)
+SEC("?syscall")
+__failure __msg("kernel func bpf_crypto_ctx_create is sleepable within rcu_read_lock region")
+int in_section(void *args)
 {
 	struct bpf_crypto_ctx *cctx;
 
@@ -41,7 +43,9 @@ SEC("?syscall") int in_section(void *args)
 	FINISH(cctx);
 }
 
-SEC("?syscall") int under_lock(void *args)
+SEC("?syscall")
+__failure __msg("function calls are not allowed while holding a lock")
+int under_lock(void *args)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -54,7 +58,9 @@ SEC("?syscall") int under_lock(void *args)
 	FINISH(cctx);
 }
 
-SEC("?syscall") int release_under_lock(void *args)
+SEC("?syscall")
+__failure __msg("function calls are not allowed while holding a lock")
+int release_under_lock(void *args)
 {
 	struct bpf_crypto_ctx *cctx = bpf_crypto_ctx_create(&params, sizeof(params), &err);
 	struct value *value = look_up();
@@ -69,7 +75,9 @@ SEC("?syscall") int release_under_lock(void *args)
 	return 0;
 }
 
-SEC("?tc") int exchange_under_lock(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("function calls are not allowed while holding a lock")
+int exchange_under_lock(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -82,7 +90,9 @@ SEC("?tc") int exchange_under_lock(struct __sk_buff *skb)
 	return cctx != NULL;
 }
 
-SEC("?tc") int encrypt_under_lock(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("function calls are not allowed while holding a lock")
+int encrypt_under_lock(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -99,7 +109,9 @@ SEC("?tc") int encrypt_under_lock(struct __sk_buff *skb)
 	return 0;
 }
 
-SEC("?tc") int load_under_lock(struct __sk_buff *skb)
+SEC("?tc")
+__success
+int load_under_lock(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -116,21 +128,27 @@ SEC("?tc") int load_under_lock(struct __sk_buff *skb)
 
 /* --- params --- */
 
-SEC("?syscall") int params_null(void *args)
+SEC("?syscall")
+__failure __msg("arg#0 arg#1 memory, len pair leads to invalid memory access")
+int params_null(void *args)
 {
 	struct bpf_crypto_ctx *cctx = bpf_crypto_ctx_create(NULL, 408, &err);
 
 	FINISH(cctx);
 }
 
-SEC("?syscall") int params_null_empty(void *args)
+SEC("?syscall")
+__success
+int params_null_empty(void *args)
 {
 	struct bpf_crypto_ctx *cctx = bpf_crypto_ctx_create(NULL, 0, &err);
 
 	FINISH(cctx);
 }
 
-SEC("?syscall") int params_number(void *args)
+SEC("?syscall")
+__failure __msg("arg#0 arg#1 memory, len pair leads to invalid memory access")
+int params_number(void *args)
 {
 	u64 number = 4096;
 	struct bpf_crypto_ctx *cctx;
@@ -140,21 +158,27 @@ SEC("?syscall") int params_number(void *args)
 	FINISH(cctx);
 }
 
-SEC("?syscall") int params_too_large(void *args)
+SEC("?syscall")
+__failure __msg("arg#0 arg#1 memory, len pair leads to invalid memory access")
+int params_too_large(void *args)
 {
 	struct bpf_crypto_ctx *cctx = bpf_crypto_ctx_create(&params, 4505, &err);
 
 	FINISH(cctx);
 }
 
-SEC("?syscall") int params_unbounded(u32 *args)
+SEC("?syscall")
+__failure __msg("arg#0 arg#1 memory, len pair leads to invalid memory access")
+int params_unbounded(u32 *args)
 {
 	struct bpf_crypto_ctx *cctx = bpf_crypto_ctx_create(&params, *args, &err);
 
 	FINISH(cctx);
 }
 
-SEC("?syscall") int params_on_small_stack(void *args)
+SEC("?syscall")
+__failure __msg("arg#0 arg#1 memory, len pair leads to invalid memory access")
+int params_on_small_stack(void *args)
 {
 	u8 little[104] = {};
 	struct bpf_crypto_ctx *cctx = bpf_crypto_ctx_create((void *)little, 408, &err);
@@ -162,7 +186,9 @@ SEC("?syscall") int params_on_small_stack(void *args)
 	FINISH(cctx);
 }
 
-SEC("?syscall") int params_on_stack_beyond_end(void *args)
+SEC("?syscall")
+__failure __msg("arg#0 arg#1 memory, len pair leads to invalid memory access")
+int params_on_stack_beyond_end(void *args)
 {
 	u8 little[16] = {};
 	struct bpf_crypto_ctx *cctx = bpf_crypto_ctx_create((void *)little, 408, &err);
@@ -170,7 +196,9 @@ SEC("?syscall") int params_on_stack_beyond_end(void *args)
 	FINISH(cctx);
 }
 
-SEC("?syscall") int params_uninitialised(void *args)
+SEC("?syscall")
+__success
+int params_uninitialised(void *args)
 {
 	u8 space[408];
 	struct bpf_crypto_ctx *cctx;
@@ -180,14 +208,18 @@ SEC("?syscall") int params_uninitialised(void *args)
 	FINISH(cctx);
 }
 
-SEC("?syscall") int params_in_context(void *args)
+SEC("?syscall")
+__success
+int params_in_context(void *args)
 {
 	struct bpf_crypto_ctx *cctx = bpf_crypto_ctx_create(args, sizeof(params), &err);
 
 	FINISH(cctx);
 }
 
-SEC("?syscall") int params_in_context_bounded(u32 *args)
+SEC("?syscall")
+__success
+int params_in_context_bounded(u32 *args)
 {
 	u32 size = args[200];
 	struct bpf_crypto_ctx *cctx;
@@ -198,7 +230,9 @@ SEC("?syscall") int params_in_context_bounded(u32 *args)
 	FINISH(cctx);
 }
 
-SEC("?syscall") int params_in_map(void *args)
+SEC("?syscall")
+__success
+int params_in_map(void *args)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -209,7 +243,9 @@ SEC("?syscall") int params_in_map(void *args)
 	FINISH(cctx);
 }
 
-SEC("?syscall") int params_over_kptr(void *args)
+SEC("?syscall")
+__failure __msg("arg#0 arg#1 memory, len pair leads to invalid memory access")
+int params_over_kptr(void *args)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -222,21 +258,27 @@ SEC("?syscall") int params_over_kptr(void *args)
 
 /* --- err --- */
 
-SEC("?syscall") int err_in_rodata(void *args)
+SEC("?syscall")
+__failure __msg("write into map forbidden, value_size=4 off=0 size=4")
+int err_in_rodata(void *args)
 {
 	struct bpf_crypto_ctx *cctx = bpf_crypto_ctx_create(&params, sizeof(params), (int *)&fixed_err);
 
 	FINISH(cctx);
 }
 
-SEC("?syscall") int err_null(void *args)
+SEC("?syscall")
+__success
+int err_null(void *args)
 {
 	struct bpf_crypto_ctx *cctx = bpf_crypto_ctx_create(&params, sizeof(params), NULL);
 
 	FINISH(cctx);
 }
 
-SEC("?syscall") int err_on_stack(void *args)
+SEC("?syscall")
+__success
+int err_on_stack(void *args)
 {
 	int code = 1;
 	struct bpf_crypto_ctx *cctx = bpf_crypto_ctx_create(&params, sizeof(params), &code);
@@ -246,7 +288,9 @@ SEC("?syscall") int err_on_stack(void *args)
 	FINISH(cctx);
 }
 
-SEC("?syscall") int err_number(void *args)
+SEC("?syscall")
+__failure __msg("R3 type=scalar expected=fp")
+int err_number(void *args)
 {
 	u64 number = 4096;
 	struct bpf_crypto_ctx *cctx;

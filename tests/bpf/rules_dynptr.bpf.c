@@ -54,7 +54,9 @@ static __always_inline struct value *look_up(void)
 
 /* --- no dynptr at all --- */
 
-SEC("?tc") int src_is_value(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("arg#1 expected pointer to stack or const struct bpf_dynptr")
+int src_is_value(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -62,7 +64,9 @@ SEC("?tc") int src_is_value(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, (void *)memory, &data, NULL);
 }
 
-SEC("?tc") int dst_is_value(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("arg#2 expected pointer to stack or const struct bpf_dynptr")
+int dst_is_value(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -70,7 +74,9 @@ SEC("?tc") int dst_is_value(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, &data, (void *)memory, NULL);
 }
 
-SEC("?tc") int siv_is_value(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("arg#3 expected pointer to stack or const struct bpf_dynptr")
+int siv_is_value(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -78,7 +84,9 @@ SEC("?tc") int siv_is_value(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, &data, &data, (void *)memory);
 }
 
-SEC("?tc") int src_may_be_null(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Possibly NULL pointer passed to trusted arg1")
+int src_may_be_null(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -86,7 +94,9 @@ SEC("?tc") int src_may_be_null(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, (void *)look_up(), &data, NULL);
 }
 
-SEC("?tc") int siv_may_be_null(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("arg#3 expected pointer to stack or const struct bpf_dynptr")
+int siv_may_be_null(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -94,7 +104,9 @@ SEC("?tc") int siv_may_be_null(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, &data, &data, (void *)look_up());
 }
 
-SEC("?tc") int src_is_number(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("arg#1 expected pointer to stack or const struct bpf_dynptr")
+int src_is_number(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -104,7 +116,9 @@ SEC("?tc") int src_is_number(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, (void *)number, &data, NULL);
 }
 
-SEC("?tc") int src_is_skb(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("arg#1 expected pointer to stack or const struct bpf_dynptr")
+int src_is_skb(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -112,7 +126,9 @@ SEC("?tc") int src_is_skb(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, (void *)skb, &data, NULL);
 }
 
-SEC("?tc") int src_is_record(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("arg#1 expected pointer to stack or const struct bpf_dynptr")
+int src_is_record(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -126,7 +142,9 @@ SEC("?tc") int src_is_record(struct __sk_buff *skb)
 	return result;
 }
 
-SEC("?tc") int src_null(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Possibly NULL pointer passed to trusted arg1")
+int src_null(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -134,7 +152,9 @@ SEC("?tc") int src_null(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, NULL, &data, NULL);
 }
 
-SEC("?tc") int dst_null(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Possibly NULL pointer passed to trusted arg2")
+int dst_null(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -142,7 +162,9 @@ SEC("?tc") int dst_null(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, &data, NULL, NULL);
 }
 
-SEC("?tc") int siv_null(struct __sk_buff *skb)
+SEC("?tc")
+__success
+int siv_null(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -150,7 +172,9 @@ SEC("?tc") int siv_null(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, &data, &data, NULL);
 }
 
-SEC("?tc") int siv_null_at_run_time(struct __sk_buff *skb)
+SEC("?tc")
+__success
+int siv_null_at_run_time(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -161,7 +185,9 @@ SEC("?tc") int siv_null_at_run_time(struct __sk_buff *skb)
 
 /* --- not initialised --- */
 
-SEC("?tc") int src_uninitialised(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Expected an initialized dynptr as arg #1")
+int src_uninitialised(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -170,7 +196,9 @@ SEC("?tc") int src_uninitialised(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, &never, &data, NULL);
 }
 
-SEC("?tc") int dst_uninitialised(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Expected an initialized dynptr as arg #2")
+int dst_uninitialised(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -179,7 +207,9 @@ SEC("?tc") int dst_uninitialised(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, &data, &never, NULL);
 }
 
-SEC("?tc") int siv_uninitialised(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Expected an initialized dynptr as arg #3")
+int siv_uninitialised(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -188,7 +218,9 @@ SEC("?tc") int siv_uninitialised(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, &data, &data, &never);
 }
 
-SEC("?tc") int src_zeroes(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Expected an initialized dynptr as arg #1")
+int src_zeroes(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -197,7 +229,9 @@ SEC("?tc") int src_zeroes(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, &zero, &data, NULL);
 }
 
-SEC("?tc") int src_bytes(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Expected an initialized dynptr as arg #1")
+int src_bytes(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -206,7 +240,9 @@ SEC("?tc") int src_bytes(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, (void *)bytes, &data, NULL);
 }
 
-SEC("?tc") int src_on_one_branch(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Expected an initialized dynptr as arg #1")
+int src_on_one_branch(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -217,7 +253,9 @@ SEC("?tc") int src_on_one_branch(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, &sometimes, &data, NULL);
 }
 
-SEC("?tc") int src_partly_overwritten(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Expected an initialized dynptr as arg #1")
+int src_partly_overwritten(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -227,7 +265,9 @@ SEC("?tc") int src_partly_overwritten(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, &broken, &data, NULL);
 }
 
-SEC("?tc") int src_inside(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Expected an initialized dynptr as arg #1")
+int src_inside(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -235,7 +275,9 @@ SEC("?tc") int src_inside(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, (void *)&data + 8, &data, NULL);
 }
 
-SEC("?tc") int src_unaligned(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Expected an initialized dynptr as arg #1")
+int src_unaligned(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -243,7 +285,9 @@ SEC("?tc") int src_unaligned(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, (void *)&data + 4, &data, NULL);
 }
 
-SEC("?tc") int src_submitted(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Expected an initialized dynptr as arg #1")
+int src_submitted(struct __sk_buff *skb)
 {
 	CONTEXT;
 	MEMORY(data);
@@ -256,7 +300,9 @@ SEC("?tc") int src_submitted(struct __sk_buff *skb)
 
 /* --- made again --- */
 
-SEC("?tc") int remake(struct __sk_buff *skb)
+SEC("?tc")
+__success
+int remake(struct __sk_buff *skb)
 {
 	MEMORY(data);
 
@@ -264,7 +310,9 @@ SEC("?tc") int remake(struct __sk_buff *skb)
 	return bpf_dynptr_size(&data);
 }
 
-SEC("?tc") int remake_record(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("cannot overwrite referenced dynptr")
+int remake_record(struct __sk_buff *skb)
 {
 	struct bpf_dynptr record;
 
@@ -273,7 +321,9 @@ SEC("?tc") int remake_record(struct __sk_buff *skb)
 	return 0;
 }
 
-SEC("?tc") int overwrite_record(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("cannot overwrite referenced dynptr")
+int overwrite_record(struct __sk_buff *skb)
 {
 	struct bpf_dynptr record;
 
@@ -283,12 +333,16 @@ SEC("?tc") int overwrite_record(struct __sk_buff *skb)
 	return 0;
 }
 
-SEC("?tc") int in_map_memory(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("R4 type=map_value expected=fp, dynptr_ptr")
+int in_map_memory(struct __sk_buff *skb)
 {
 	return bpf_dynptr_from_mem(memory, 16, 0, &global_dynptr);
 }
 
-SEC("?tc") int submit_twice(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("arg 1 is an unacquired reference")
+int submit_twice(struct __sk_buff *skb)
 {
 	struct bpf_dynptr record;
 
@@ -298,7 +352,9 @@ SEC("?tc") int submit_twice(struct __sk_buff *skb)
 	return 0;
 }
 
-SEC("?tc") int submit_memory(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("arg 1 is an unacquired reference")
+int submit_memory(struct __sk_buff *skb)
 {
 	MEMORY(data);
 
@@ -308,7 +364,9 @@ SEC("?tc") int submit_memory(struct __sk_buff *skb)
 
 /* --- over what --- */
 
-SEC("?tc") int over_stack(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Unsupported reg type fp for bpf_dynptr_from_mem data")
+int over_stack(struct __sk_buff *skb)
 {
 	struct bpf_dynptr data;
 	u8 bytes[16] = {};
@@ -316,7 +374,9 @@ SEC("?tc") int over_stack(struct __sk_buff *skb)
 	return bpf_dynptr_from_mem(bytes, 16, 0, &data);
 }
 
-SEC("?tc") int over_record(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Unsupported reg type ringbuf_mem for bpf_dynptr_from_mem data")
+int over_record(struct __sk_buff *skb)
 {
 	struct bpf_dynptr data;
 	void *record = bpf_ringbuf_reserve(&ring, 16, 0);
@@ -328,7 +388,9 @@ SEC("?tc") int over_record(struct __sk_buff *skb)
 	return 0;
 }
 
-SEC("?tc") int over_packet(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("helper access to the packet is not allowed")
+int over_packet(struct __sk_buff *skb)
 {
 	void *start = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct bpf_dynptr data;
@@ -338,14 +400,18 @@ SEC("?tc") int over_packet(struct __sk_buff *skb)
 	return bpf_dynptr_from_mem(start, 16, 0, &data);
 }
 
-SEC("?tc") int over_rodata(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("write into map forbidden, value_size=32 off=0 size=16")
+int over_rodata(struct __sk_buff *skb)
 {
 	struct bpf_dynptr data;
 
 	return bpf_dynptr_from_mem((void *)fixed, 16, 0, &data);
 }
 
-SEC("?tc") int over_readable_map(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("write into map forbidden, value_size=8 off=0 size=8")
+int over_readable_map(struct __sk_buff *skb)
 {
 	struct bpf_dynptr data;
 	u32 index = selector;
@@ -354,7 +420,9 @@ SEC("?tc") int over_readable_map(struct __sk_buff *skb)
 	return value ? bpf_dynptr_from_mem(value, 8, 0, &data) : 0;
 }
 
-SEC("?tc") int unbounded(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("R2 unbounded memory access, use 'var &= const' or 'if (var < const)'")
+int unbounded(struct __sk_buff *skb)
 {
 	struct bpf_dynptr data;
 
@@ -363,35 +431,45 @@ SEC("?tc") int unbounded(struct __sk_buff *skb)
 
 /* --- packets --- */
 
-SEC("?tc") int skb_from_value(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("arg#0 expected pointer to ctx, but got map_value")
+int skb_from_value(struct __sk_buff *skb)
 {
 	struct bpf_dynptr data;
 
 	return bpf_dynptr_from_skb((void *)memory, 0, &data);
 }
 
-SEC("?xdp") int skb_in_xdp(struct xdp_md *xdp)
+SEC("?xdp")
+__failure __msg("calling kernel function bpf_dynptr_from_skb is not allowed")
+int skb_in_xdp(struct xdp_md *xdp)
 {
 	struct bpf_dynptr data;
 
 	return bpf_dynptr_from_skb((void *)xdp, 0, &data);
 }
 
-SEC("?tc") int xdp_in_tc(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("calling kernel function bpf_dynptr_from_xdp is not allowed")
+int xdp_in_tc(struct __sk_buff *skb)
 {
 	struct bpf_dynptr data;
 
 	return bpf_dynptr_from_xdp((void *)skb, 0, &data);
 }
 
-SEC("?tc") int skb_with_flags(struct __sk_buff *skb)
+SEC("?tc")
+__success
+int skb_with_flags(struct __sk_buff *skb)
 {
 	struct bpf_dynptr data;
 
 	return bpf_dynptr_from_skb(skb, 3, &data);
 }
 
-SEC("?tc") int skb_stays_valid(struct __sk_buff *skb)
+SEC("?tc")
+__success
+int skb_stays_valid(struct __sk_buff *skb)
 {
 	struct bpf_dynptr data;
 	CONTEXT;
@@ -405,7 +483,9 @@ SEC("?tc") int skb_stays_valid(struct __sk_buff *skb)
 	return bpf_crypto_encrypt(cctx, &data, &data, NULL);
 }
 
-SEC("?xdp") int xdp_stays_valid(struct xdp_md *xdp)
+SEC("?xdp")
+__success
+int xdp_stays_valid(struct xdp_md *xdp)
 {
 	struct bpf_dynptr data;
 	CONTEXT;
@@ -418,7 +498,9 @@ SEC("?xdp") int xdp_stays_valid(struct xdp_md *xdp)
 	return bpf_crypto_encrypt(cctx, &data, &data, NULL);
 }
 
-SEC("?tc") int packet_after_encrypt(struct __sk_buff *skb)
+SEC("?tc")
+__success
+int packet_after_encrypt(struct __sk_buff *skb)
 {
 	u8 *start = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct bpf_dynptr data;
@@ -430,7 +512,9 @@ SEC("?tc") int packet_after_encrypt(struct __sk_buff *skb)
 	return start[3];
 }
 
-SEC("?tc") int packet_after_pull(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("R6 invalid mem access 'scalar'")
+int packet_after_pull(struct __sk_buff *skb)
 {
 	u8 *start = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 
@@ -440,7 +524,9 @@ SEC("?tc") int packet_after_pull(struct __sk_buff *skb)
 	return start[3];
 }
 
-SEC("?tc") int slice_after_write(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("R7 invalid mem access 'scalar'")
+int slice_after_write(struct __sk_buff *skb)
 {
 	struct bpf_dynptr data;
 	u8 *slice;
@@ -454,7 +540,9 @@ SEC("?tc") int slice_after_write(struct __sk_buff *skb)
 	return slice[3];
 }
 
-SEC("?tc") int slice_after_remake(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("R6 invalid mem access 'scalar'")
+int slice_after_remake(struct __sk_buff *skb)
 {
 	MEMORY(data);
 	u8 *part = bpf_dynptr_data(&data, 0, 8);
@@ -465,7 +553,9 @@ SEC("?tc") int slice_after_remake(struct __sk_buff *skb)
 	return part[3];
 }
 
-SEC("?tc") int slice_beyond(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("R0 min value is outside of the allowed memory range")
+int slice_beyond(struct __sk_buff *skb)
 {
 	MEMORY(data);
 	u8 *part = bpf_dynptr_data(&data, 0, 8);
@@ -473,7 +563,9 @@ SEC("?tc") int slice_beyond(struct __sk_buff *skb)
 	return part ? ((volatile u8 *)part)[8] : 0;
 }
 
-SEC("?tc") int slice_written(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("R0 cannot write into rdonly_mem")
+int slice_written(struct __sk_buff *skb)
 {
 	struct bpf_dynptr data;
 	u8 *slice, copy[16];
@@ -487,7 +579,9 @@ SEC("?tc") int slice_written(struct __sk_buff *skb)
 	return 0;
 }
 
-SEC("?tc") int adjust_and_clone(struct __sk_buff *skb)
+SEC("?tc")
+__success
+int adjust_and_clone(struct __sk_buff *skb)
 {
 	struct bpf_dynptr data, part;
 	CONTEXT;

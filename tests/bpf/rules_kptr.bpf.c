@@ -69,7 +69,9 @@ extern void bpf_task_release(struct task_struct *p) __ksym;
 
 /* --- loads and stores --- */
 
-SEC("?syscall") int store_null(void *args)
+SEC("?syscall")
+__failure __msg("store to referenced kptr disallowed")
+int store_null(void *args)
 {
 	struct value *value = look_up();
 
@@ -78,7 +80,9 @@ SEC("?syscall") int store_null(void *args)
 	return 0;
 }
 
-SEC("?syscall") int store_pointer(void *args)
+SEC("?syscall")
+__failure __msg("store to referenced kptr disallowed")
+int store_pointer(void *args)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx = create();
@@ -88,7 +92,9 @@ SEC("?syscall") int store_pointer(void *args)
 	return drop(cctx);
 }
 
-SEC("?tc") int store_number(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("store to referenced kptr disallowed")
+int store_number(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 
@@ -97,21 +103,27 @@ SEC("?tc") int store_number(struct __sk_buff *skb)
 	return 0;
 }
 
-SEC("?tc") int load_half(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("kptr access size must be BPF_DW")
+int load_half(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 
 	return value ? *(volatile u32 *)&value->cctx : 0;
 }
 
-SEC("?tc") int load_inside(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("kptr access misaligned expected=8 off=12")
+int load_inside(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 
 	return value ? *(volatile u32 *)((void *)&value->cctx + 4) : 0;
 }
 
-SEC("?tc") int add_atomically(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("kptr in map can only be accessed using BPF_MEM instruction mode")
+int add_atomically(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 
@@ -120,7 +132,9 @@ SEC("?tc") int add_atomically(struct __sk_buff *skb)
 	return 0;
 }
 
-SEC("?tc") int load_somewhere(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("kptr access cannot have variable offset")
+int load_somewhere(struct __sk_buff *skb)
 {
 	u32 index = 1, which = selector & 3;
 	struct row *row = bpf_map_lookup_elem(&rows, &index);
@@ -128,7 +142,9 @@ SEC("?tc") int load_somewhere(struct __sk_buff *skb)
 	return row ? row->cctx[which] != NULL : 0;
 }
 
-SEC("?syscall") int exchange_somewhere(void *args)
+SEC("?syscall")
+__failure __msg("R1 doesn't have constant offset. kptr has to be at the constant offset")
+int exchange_somewhere(void *args)
 {
 	u32 index = 1, which = selector & 3;
 	struct row *row = bpf_map_lookup_elem(&rows, &index);
@@ -138,21 +154,27 @@ SEC("?syscall") int exchange_somewhere(void *args)
 
 /* --- helpers that touch the field --- */
 
-SEC("?tc") int load_bytes_over(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("kptr cannot be accessed indirectly by helper")
+int load_bytes_over(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 
 	return value ? bpf_skb_load_bytes(skb, 0, &value->cctx, 8) : 0;
 }
 
-SEC("?tc") int store_bytes_from(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("kptr cannot be accessed indirectly by helper")
+int store_bytes_from(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 
 	return value ? bpf_skb_store_bytes(skb, 0, &value->first, 16, 0) : 0;
 }
 
-SEC("?tc") int update_from_value(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("kptr cannot be accessed indirectly by helper")
+int update_from_value(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 	u32 index = 2;
@@ -160,7 +182,9 @@ SEC("?tc") int update_from_value(struct __sk_buff *skb)
 	return value ? bpf_map_update_elem(&slots, &index, value, 0) : 0;
 }
 
-SEC("?tc") int dynptr_over(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("kptr cannot be accessed indirectly by helper")
+int dynptr_over(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 	struct bpf_dynptr data;
@@ -168,7 +192,9 @@ SEC("?tc") int dynptr_over(struct __sk_buff *skb)
 	return value ? bpf_dynptr_from_mem(value, sizeof(*value), 0, &data) : 0;
 }
 
-SEC("?tc") int dynptr_beside(struct __sk_buff *skb)
+SEC("?tc")
+__success
+int dynptr_beside(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 	struct bpf_dynptr data;
@@ -176,7 +202,9 @@ SEC("?tc") int dynptr_beside(struct __sk_buff *skb)
 	return value ? bpf_dynptr_from_mem(&value->other, 8, 0, &data) : 0;
 }
 
-SEC("?tc") int load_bytes_beside(struct __sk_buff *skb)
+SEC("?tc")
+__success
+int load_bytes_beside(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 
@@ -185,7 +213,9 @@ SEC("?tc") int load_bytes_beside(struct __sk_buff *skb)
 
 /* --- exchanges --- */
 
-SEC("?tc") int exchange_plain(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("R1 has no valid kptr")
+int exchange_plain(struct __sk_buff *skb)
 {
 	u32 index = 1;
 	u64 *value = bpf_map_lookup_elem(&plain, &index);
@@ -193,26 +223,34 @@ SEC("?tc") int exchange_plain(struct __sk_buff *skb)
 	return value ? bpf_kptr_xchg(value, NULL) != NULL : 0;
 }
 
-SEC("?tc") int exchange_variable(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("R1 has no valid kptr")
+int exchange_variable(struct __sk_buff *skb)
 {
 	return bpf_kptr_xchg(&kept, NULL) != NULL;
 }
 
-SEC("?tc") int exchange_elsewhere(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("off=0 doesn't point to kptr")
+int exchange_elsewhere(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 
 	return value ? bpf_kptr_xchg(&value->first, NULL) != NULL : 0;
 }
 
-SEC("?tc") int exchange_loose(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("off=16 kptr isn't referenced kptr")
+int exchange_loose(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 
 	return value ? bpf_kptr_xchg(&value->loose, NULL) != NULL : 0;
 }
 
-SEC("?tc") int exchange_task(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("invalid kptr access, R2 type=ptr_task_struct expected=ptr_bpf_crypto_ctx")
+int exchange_task(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 	struct task_struct *task = bpf_task_from_pid(1);
@@ -226,7 +264,9 @@ SEC("?tc") int exchange_task(struct __sk_buff *skb)
 	return bpf_kptr_xchg(&value->cctx, task) != NULL;
 }
 
-SEC("?tc") int exchange_borrowed(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("R2 must be referenced when passed to release function")
+int exchange_borrowed(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -239,7 +279,9 @@ SEC("?tc") int exchange_borrowed(struct __sk_buff *skb)
 	return bpf_kptr_xchg(&value->cctx, cctx) != NULL;
 }
 
-SEC("?syscall") int exchange_untrusted(void *args)
+SEC("?syscall")
+__failure __msg("R2 type=untrusted_ptr_ expected=ptr_, trusted_ptr_, rcu_ptr_")
+int exchange_untrusted(void *args)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -252,7 +294,9 @@ SEC("?syscall") int exchange_untrusted(void *args)
 	return drop(bpf_kptr_xchg(&value->cctx, cctx));
 }
 
-SEC("?syscall") int exchange_twice(void *args)
+SEC("?syscall")
+__failure __msg("R2 type=scalar expected=ptr_, trusted_ptr_, rcu_ptr_")
+int exchange_twice(void *args)
 {
 	struct bpf_crypto_ctx *cctx;
 	struct value *value = look_up();
@@ -266,14 +310,18 @@ SEC("?syscall") int exchange_twice(void *args)
 	return drop(bpf_kptr_xchg(&value->cctx, cctx));
 }
 
-SEC("?syscall") int exchange_on_stack(void *args)
+SEC("?syscall")
+__failure __msg("R1 type=fp expected=map_value, ptr_")
+int exchange_on_stack(void *args)
 {
 	struct bpf_crypto_ctx *here = NULL;
 
 	return drop(bpf_kptr_xchg(&here, NULL));
 }
 
-SEC("?syscall") int exchange(void *args)
+SEC("?syscall")
+__success
+int exchange(void *args)
 {
 	struct bpf_crypto_ctx *cctx;
 	struct value *value = look_up();
@@ -288,7 +336,9 @@ SEC("?syscall") int exchange(void *args)
 
 /* --- values on the stack --- */
 
-SEC("?syscall") int update_null(void *args)
+SEC("?syscall")
+__success
+int update_null(void *args)
 {
 	struct value value = {.first = 1};
 	u32 index = 1;
@@ -296,7 +346,9 @@ SEC("?syscall") int update_null(void *args)
 	return bpf_map_update_elem(&slots, &index, &value, 0);
 }
 
-SEC("?syscall") int update_owned_leaks(void *args)
+SEC("?syscall")
+__failure __msg("BPF_EXIT instruction in main prog would lead to reference leak")
+int update_owned_leaks(void *args)
 {
 	struct value value = {};
 	u32 index = 1;
@@ -307,7 +359,9 @@ SEC("?syscall") int update_owned_leaks(void *args)
 	return bpf_map_update_elem(&slots, &index, &value, 0);
 }
 
-SEC("?syscall") int update_owned(void *args)
+SEC("?syscall")
+__success
+int update_owned(void *args)
 {
 	struct bpf_crypto_ctx *cctx = create();
 	struct value value = {};
@@ -322,7 +376,9 @@ SEC("?syscall") int update_owned(void *args)
 
 /* --- untrusted kptrs --- */
 
-SEC("?tc") int loose_store(struct __sk_buff *skb)
+SEC("?tc")
+__success
+int loose_store(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 
@@ -331,14 +387,18 @@ SEC("?tc") int loose_store(struct __sk_buff *skb)
 	return 0;
 }
 
-SEC("?tc") int loose_load(struct __sk_buff *skb)
+SEC("?tc")
+__success
+int loose_load(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 
 	return value && value->loose;
 }
 
-SEC("?tc") int loose_encrypt(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("R1 must be a rcu pointer")
+int loose_encrypt(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -352,7 +412,7 @@ SEC("?tc") int loose_encrypt(struct __sk_buff *skb)
 /* --- keys --- */
 
 #define LOOK_UP_ZERO(name, map) \
-	SEC("?tc") int name(struct __sk_buff *skb) \
+	int name(struct __sk_buff *skb) \
 	{ \
 		u32 index = 0; \
 		struct value *value = bpf_map_lookup_elem(&map, &index); \
@@ -360,12 +420,25 @@ SEC("?tc") int loose_encrypt(struct __sk_buff *skb)
 		return value->other; \
 	}
 
+SEC("?tc")
+__success
 LOOK_UP_ZERO(zero_key_array, table)
+
+SEC("?tc")
+__success
 LOOK_UP_ZERO(zero_key_percpu, percpu)
+
+SEC("?tc")
+__failure __msg("R0 invalid mem access 'map_value_or_null'")
 LOOK_UP_ZERO(zero_key_hash, slots)
+
+SEC("?tc")
+__failure __msg("R0 invalid mem access 'map_value_or_null'")
 LOOK_UP_ZERO(zero_key_lru, recent)
 
-SEC("?tc") int one_key_array(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("R0 invalid mem access 'map_value_or_null'")
+int one_key_array(struct __sk_buff *skb)
 {
 	u32 index = 1;
 	struct value *value = bpf_map_lookup_elem(&table, &index);
@@ -373,7 +446,9 @@ SEC("?tc") int one_key_array(struct __sk_buff *skb)
 	return value->other;
 }
 
-SEC("?tc") int variable_key_array(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("R0 invalid mem access 'map_value_or_null'")
+int variable_key_array(struct __sk_buff *skb)
 {
 	u32 index = selector & 1;
 	struct value *value = bpf_map_lookup_elem(&table, &index);
@@ -381,7 +456,9 @@ SEC("?tc") int variable_key_array(struct __sk_buff *skb)
 	return value->other;
 }
 
-SEC("?syscall") int dead_branch_leaks(void *args)
+SEC("?syscall")
+__success
+int dead_branch_leaks(void *args)
 {
 	struct bpf_crypto_ctx *cctx = create();
 	u32 index = 0;
@@ -397,7 +474,9 @@ SEC("?syscall") int dead_branch_leaks(void *args)
 
 /* --- a slot of its own section, and maps that sleepable programs may not use --- */
 
-SEC("?syscall") int global_exchange(void *args)
+SEC("?syscall")
+__success
+int global_exchange(void *args)
 {
 	struct bpf_crypto_ctx *cctx = create();
 
@@ -406,20 +485,26 @@ SEC("?syscall") int global_exchange(void *args)
 	return drop(bpf_kptr_xchg(&global_slot, cctx));
 }
 
-SEC("?tc") int global_use(struct __sk_buff *skb)
+SEC("?tc")
+__success
+int global_use(struct __sk_buff *skb)
 {
 	struct bpf_crypto_ctx *cctx = global_slot;
 
 	return cctx ? encrypt(cctx) : 0;
 }
 
-SEC("?syscall") int tail_call(void *args)
+SEC("?syscall")
+__failure __msg("Sleepable programs can only use array, hash, ringbuf and local storage maps")
+int tail_call(void *args)
 {
 	bpf_tail_call(args, &programs, 0);
 	return 0;
 }
 
-SEC("?tc") int tail_call_in_tc(struct __sk_buff *skb)
+SEC("?tc")
+__success
+int tail_call_in_tc(struct __sk_buff *skb)
 {
 	bpf_tail_call(skb, &programs, 0);
 	return 0;

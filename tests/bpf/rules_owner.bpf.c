@@ -52,13 +52,17 @@ static __always_inline void *cast(u64 number)
 
 /* --- leaks --- */
 
-SEC("?syscall") int drop_result(void *args)
+SEC("?syscall")
+__failure __msg("BPF_EXIT instruction in main prog would lead to reference leak")
+int drop_result(void *args)
 {
 	create();
 	return 0;
 }
 
-SEC("?syscall") int leave_without_release(void *args)
+SEC("?syscall")
+__failure __msg("BPF_EXIT instruction in main prog would lead to reference leak")
+int leave_without_release(void *args)
 {
 	struct bpf_crypto_ctx *cctx = create();
 
@@ -67,7 +71,9 @@ SEC("?syscall") int leave_without_release(void *args)
 	return cctx->siv_len;
 }
 
-SEC("?syscall") int acquire_without_release(void *args)
+SEC("?syscall")
+__failure __msg("BPF_EXIT instruction in main prog would lead to reference leak")
+int acquire_without_release(void *args)
 {
 	struct bpf_crypto_ctx *cctx = create();
 
@@ -78,7 +84,9 @@ SEC("?syscall") int acquire_without_release(void *args)
 	return 0;
 }
 
-SEC("?syscall") int forget_old(void *args)
+SEC("?syscall")
+__failure __msg("BPF_EXIT instruction in main prog would lead to reference leak")
+int forget_old(void *args)
 {
 	struct value *value = look_up();
 
@@ -87,7 +95,9 @@ SEC("?syscall") int forget_old(void *args)
 	return 0;
 }
 
-SEC("?tc") int keep_record(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("BPF_EXIT instruction in main prog would lead to reference leak")
+int keep_record(struct __sk_buff *skb)
 {
 	struct bpf_dynptr record;
 
@@ -100,7 +110,9 @@ static __noinline int leak_inside(void)
 	return create() != NULL;
 }
 
-SEC("?syscall") int leak_in_function(void *args)
+SEC("?syscall")
+__failure __msg("BPF_EXIT instruction in main prog would lead to reference leak")
+int leak_in_function(void *args)
 {
 	return leak_inside();
 }
@@ -110,26 +122,34 @@ static int leak_each(u32 index, void *context)
 	return create() != NULL;
 }
 
-SEC("?syscall") int leak_in_loop(void *args)
+SEC("?syscall")
+__failure __msg("BPF_EXIT instruction in main prog would lead to reference leak")
+int leak_in_loop(void *args)
 {
 	return bpf_loop(4, leak_each, NULL, 0);
 }
 
 /* --- NULL --- */
 
-SEC("?syscall") int release_unchecked(void *args)
+SEC("?syscall")
+__failure __msg("Possibly NULL pointer passed to trusted arg0")
+int release_unchecked(void *args)
 {
 	bpf_crypto_ctx_release(create());
 	return 0;
 }
 
-SEC("?syscall") int release_null(void *args)
+SEC("?syscall")
+__failure __msg("Possibly NULL pointer passed to trusted arg0")
+int release_null(void *args)
 {
 	bpf_crypto_ctx_release(NULL);
 	return 0;
 }
 
-SEC("?syscall") int acquire_unchecked(void *args)
+SEC("?syscall")
+__failure __msg("Possibly NULL pointer passed to trusted arg0")
+int acquire_unchecked(void *args)
 {
 	struct bpf_crypto_ctx *cctx = create();
 	struct bpf_crypto_ctx *again = bpf_crypto_ctx_acquire(cctx);
@@ -141,19 +161,25 @@ SEC("?syscall") int acquire_unchecked(void *args)
 	return 0;
 }
 
-SEC("?tc") int encrypt_unchecked(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Possibly NULL pointer passed to trusted arg0")
+int encrypt_unchecked(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 
 	return value ? encrypt(value->cctx) : 0;
 }
 
-SEC("?tc") int encrypt_null(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Possibly NULL pointer passed to trusted arg0")
+int encrypt_null(struct __sk_buff *skb)
 {
 	return encrypt(NULL);
 }
 
-SEC("?syscall") int store_unchecked(void *args)
+SEC("?syscall")
+__failure __msg("Possibly NULL pointer passed to helper arg2")
+int store_unchecked(void *args)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *old;
@@ -166,7 +192,9 @@ SEC("?syscall") int store_unchecked(void *args)
 	return 0;
 }
 
-SEC("?syscall") int read_unchecked(void *args)
+SEC("?syscall")
+__failure __msg("R0 invalid mem access 'ptr_or_null_'")
+int read_unchecked(void *args)
 {
 	struct bpf_crypto_ctx *cctx = create();
 	u32 size = cctx->siv_len;
@@ -178,7 +206,9 @@ SEC("?syscall") int read_unchecked(void *args)
 
 /* --- what is no context any more, or never was --- */
 
-SEC("?syscall") int release_twice(void *args)
+SEC("?syscall")
+__failure __msg("arg#0 pointer type STRUCT bpf_crypto_ctx must point to scalar, or struct with scalar")
+int release_twice(void *args)
 {
 	struct bpf_crypto_ctx *cctx = create();
 
@@ -189,7 +219,9 @@ SEC("?syscall") int release_twice(void *args)
 	return 0;
 }
 
-SEC("?syscall") int acquire_released(void *args)
+SEC("?syscall")
+__failure __msg("arg#0 pointer type STRUCT bpf_crypto_ctx must point to scalar, or struct with scalar")
+int acquire_released(void *args)
 {
 	struct bpf_crypto_ctx *cctx = create();
 
@@ -202,7 +234,9 @@ SEC("?syscall") int acquire_released(void *args)
 	return 0;
 }
 
-SEC("?syscall") int release_stored(void *args)
+SEC("?syscall")
+__failure __msg("arg#0 pointer type STRUCT bpf_crypto_ctx must point to scalar, or struct with scalar")
+int release_stored(void *args)
 {
 	struct bpf_crypto_ctx *cctx, *old;
 	struct value *value = look_up();
@@ -219,13 +253,17 @@ SEC("?syscall") int release_stored(void *args)
 	return 0;
 }
 
-SEC("?syscall") int release_number(void *args)
+SEC("?syscall")
+__failure __msg("arg#0 pointer type STRUCT bpf_crypto_ctx must point to scalar, or struct with scalar")
+int release_number(void *args)
 {
 	bpf_crypto_ctx_release(cast(0x1234));
 	return 0;
 }
 
-SEC("?syscall") int release_value(void *args)
+SEC("?syscall")
+__failure __msg("arg#0 pointer type STRUCT bpf_crypto_ctx must point to scalar, or struct with scalar")
+int release_value(void *args)
 {
 	struct value *value = look_up();
 
@@ -234,24 +272,32 @@ SEC("?syscall") int release_value(void *args)
 	return 0;
 }
 
-SEC("?tc") int encrypt_with_number(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("arg#0 pointer type STRUCT bpf_crypto_ctx must point to scalar, or struct with scalar")
+int encrypt_with_number(struct __sk_buff *skb)
 {
 	return encrypt(cast(0x1234));
 }
 
-SEC("?tc") int encrypt_with_skb(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("arg#0 pointer type STRUCT bpf_crypto_ctx must point to scalar, or struct with scalar")
+int encrypt_with_skb(struct __sk_buff *skb)
 {
 	return encrypt((void *)skb);
 }
 
-SEC("?tc") int encrypt_with_value(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("arg#0 pointer type STRUCT bpf_crypto_ctx must point to scalar, or struct with scalar")
+int encrypt_with_value(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 
 	return value ? encrypt((void *)value) : 0;
 }
 
-SEC("?syscall") int read_released(void *args)
+SEC("?syscall")
+__failure __msg("R6 invalid mem access 'scalar'")
+int read_released(void *args)
 {
 	struct bpf_crypto_ctx *cctx = create();
 
@@ -261,7 +307,9 @@ SEC("?syscall") int read_released(void *args)
 	return cctx->siv_len;
 }
 
-SEC("?syscall") int read_stored(void *args)
+SEC("?syscall")
+__failure __msg("R7 invalid mem access 'scalar'")
+int read_stored(void *args)
 {
 	struct bpf_crypto_ctx *cctx, *old;
 	struct value *value = look_up();
@@ -279,7 +327,9 @@ SEC("?syscall") int read_stored(void *args)
 
 /* --- what is only borrowed --- */
 
-SEC("?syscall") int release_borrowed(void *args)
+SEC("?syscall")
+__failure __msg("R1 must be referenced or trusted")
+int release_borrowed(void *args)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -292,7 +342,9 @@ SEC("?syscall") int release_borrowed(void *args)
 	return 0;
 }
 
-SEC("?syscall") int release_protected(void *args)
+SEC("?syscall")
+__failure __msg("R1 must be referenced or trusted")
+int release_protected(void *args)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -307,7 +359,9 @@ SEC("?syscall") int release_protected(void *args)
 	return 0;
 }
 
-SEC("?syscall") int acquire_untrusted(void *args)
+SEC("?syscall")
+__failure __msg("R1 must be a rcu pointer")
+int acquire_untrusted(void *args)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -323,7 +377,9 @@ SEC("?syscall") int acquire_untrusted(void *args)
 	return 0;
 }
 
-SEC("?tc") int encrypt_after_section(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("R1 must be a rcu pointer")
+int encrypt_after_section(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -336,7 +392,9 @@ SEC("?tc") int encrypt_after_section(struct __sk_buff *skb)
 	return cctx ? encrypt(cctx) : 0;
 }
 
-SEC("?syscall") int acquire_after_second_lock(void *args)
+SEC("?syscall")
+__failure __msg("R1 must be a rcu pointer")
+int acquire_after_second_lock(void *args)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -356,7 +414,9 @@ SEC("?syscall") int acquire_after_second_lock(void *args)
 	return 0;
 }
 
-SEC("?tc") int load_twice(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("Possibly NULL pointer passed to trusted arg0")
+int load_twice(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 
@@ -367,7 +427,9 @@ SEC("?tc") int load_twice(struct __sk_buff *skb)
 
 /* --- the wrong place or type --- */
 
-SEC("?syscall") int release_inside(void *args)
+SEC("?syscall")
+__failure __msg("R1 must have zero offset when passed to release func or trusted arg to kfunc")
+int release_inside(void *args)
 {
 	struct bpf_crypto_ctx *cctx = create();
 
@@ -377,7 +439,9 @@ SEC("?syscall") int release_inside(void *args)
 	return 0;
 }
 
-SEC("?tc") int encrypt_inside(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("kernel function bpf_crypto_encrypt args#0 expected pointer to STRUCT bpf_crypto_ctx but R1 has a pointer to STRUCT bpf_crypto_ctx")
+int encrypt_inside(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -388,13 +452,17 @@ SEC("?tc") int encrypt_inside(struct __sk_buff *skb)
 	return cctx ? encrypt((void *)cctx + 8) : 0;
 }
 
-SEC("?syscall") int release_task(void *args)
+SEC("?syscall")
+__failure __msg("kernel function bpf_crypto_ctx_release args#0 expected pointer to STRUCT bpf_crypto_ctx but R1 has a pointer to STRUCT task_struct")
+int release_task(void *args)
 {
 	bpf_crypto_ctx_release((void *)bpf_get_current_task_btf());
 	return 0;
 }
 
-SEC("?syscall") int drop_context(void *args)
+SEC("?syscall")
+__failure __msg("arg#0 expected pointer to allocated object")
+int drop_context(void *args)
 {
 	struct bpf_crypto_ctx *cctx = create();
 
@@ -404,7 +472,9 @@ SEC("?syscall") int drop_context(void *args)
 	return 0;
 }
 
-SEC("?syscall") int write_member(void *args)
+SEC("?syscall")
+__failure __msg("only read is supported")
+int write_member(void *args)
 {
 	struct bpf_crypto_ctx *cctx = create();
 
@@ -415,7 +485,9 @@ SEC("?syscall") int write_member(void *args)
 	return 0;
 }
 
-SEC("?tc") int write_member_in_tc(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("only read is supported")
+int write_member_in_tc(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -430,7 +502,9 @@ SEC("?tc") int write_member_in_tc(struct __sk_buff *skb)
 
 /* --- what is fine --- */
 
-SEC("?syscall") int release_in_section(void *args)
+SEC("?syscall")
+__success
+int release_in_section(void *args)
 {
 	struct bpf_crypto_ctx *cctx = create();
 
@@ -442,7 +516,9 @@ SEC("?syscall") int release_in_section(void *args)
 	return 0;
 }
 
-SEC("?syscall") int spill(void *args)
+SEC("?syscall")
+__success
+int spill(void *args)
 {
 	struct bpf_crypto_ctx *volatile kept = create();
 	struct bpf_crypto_ctx *cctx = kept;
@@ -457,7 +533,9 @@ static __noinline struct bpf_crypto_ctx *create_inside(void)
 	return create();
 }
 
-SEC("?syscall") int create_in_function(void *args)
+SEC("?syscall")
+__success
+int create_in_function(void *args)
 {
 	struct bpf_crypto_ctx *cctx = create_inside();
 
@@ -475,12 +553,16 @@ static int create_each(u32 index, void *context)
 	return 0;
 }
 
-SEC("?syscall") int create_in_loop(void *args)
+SEC("?syscall")
+__success
+int create_in_loop(void *args)
 {
 	return bpf_loop(4, create_each, NULL, 0);
 }
 
-SEC("?syscall") int own_twice(void *args)
+SEC("?syscall")
+__success
+int own_twice(void *args)
 {
 	struct bpf_crypto_ctx *one = create(), *two;
 
@@ -493,7 +575,9 @@ SEC("?syscall") int own_twice(void *args)
 	return 0;
 }
 
-SEC("?syscall") int acquire_in_section(void *args)
+SEC("?syscall")
+__success
+int acquire_in_section(void *args)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -510,7 +594,9 @@ SEC("?syscall") int acquire_in_section(void *args)
 	return 0;
 }
 
-SEC("?syscall") int leak_address(void *args)
+SEC("?syscall")
+__success
+int leak_address(void *args)
 {
 	struct bpf_crypto_ctx *cctx = create();
 
@@ -523,17 +609,23 @@ SEC("?syscall") int leak_address(void *args)
 
 /* --- who may call what --- */
 
-SEC("?tc") int create_in_tc(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("calling kernel function bpf_crypto_ctx_create is not allowed")
+int create_in_tc(struct __sk_buff *skb)
 {
 	return create() == NULL;
 }
 
-SEC("?xdp") int create_in_xdp(struct xdp_md *xdp)
+SEC("?xdp")
+__failure __msg("calling kernel function bpf_crypto_ctx_create is not allowed")
+int create_in_xdp(struct xdp_md *xdp)
 {
 	return create() == NULL;
 }
 
-SEC("?xdp") int move_in_xdp(struct xdp_md *xdp)
+SEC("?xdp")
+__failure __msg("calling kernel function bpf_crypto_ctx_release is not allowed")
+int move_in_xdp(struct xdp_md *xdp)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -546,7 +638,9 @@ SEC("?xdp") int move_in_xdp(struct xdp_md *xdp)
 	return 0;
 }
 
-SEC("?tc") int move_in_tc(struct __sk_buff *skb)
+SEC("?tc")
+__failure __msg("BPF_EXIT instruction in main prog would lead to reference leak")
+int move_in_tc(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 	struct bpf_crypto_ctx *cctx;
@@ -560,7 +654,9 @@ SEC("?tc") int move_in_tc(struct __sk_buff *skb)
 	return 0;
 }
 
-SEC("?syscall") int encrypt_in_syscall(void *args)
+SEC("?syscall")
+__failure __msg("calling kernel function bpf_crypto_encrypt is not allowed")
+int encrypt_in_syscall(void *args)
 {
 	struct bpf_crypto_ctx *cctx = create();
 
@@ -571,7 +667,9 @@ SEC("?syscall") int encrypt_in_syscall(void *args)
 	return 0;
 }
 
-SEC("?tc") int only_load(struct __sk_buff *skb)
+SEC("?tc")
+__success
+int only_load(struct __sk_buff *skb)
 {
 	struct value *value = look_up();
 
