@@ -65,10 +65,6 @@ def test_callers(name: str) -> None:
     expected = KFUNCS[name].callers
     if name in BOUND_TO_DEVICES or name == "__bpf_trap":
         expected = frozenset()
-    if name == "bpf_cast_to_kern_ctx":
-        expected -= {ProgType.SYSCALL}
-    if name == "bpf_iter_css_task_new":
-        expected &= {ProgType.SYSCALL}
 
     assert found == expected
 

@@ -194,7 +194,7 @@ _ROWS = (
     ),
     _row("int *bpf_iter_bits_next(struct bpf_iter_bits *it)", F.ITER_NEXT | F.RET_NULL, ALL, (6, 11)),
     _row("void bpf_iter_bits_destroy(struct bpf_iter_bits *it)", F.ITER_DESTROY, ALL, (6, 11)),
-    _row("void *bpf_cast_to_kern_ctx(void *obj)", F.FASTCALL, ALL, (6, 2)),
+    _row("void *bpf_cast_to_kern_ctx(void *obj)", F.FASTCALL, PACKET, (6, 2)),
     _row("void *bpf_rdonly_cast(const void *obj__ign, u32 btf_id__k)", F.FASTCALL, ALL, (6, 2)),
     _row("void bpf_preempt_disable(void)", F(0), ALL, (6, 10)),
     _row("void bpf_preempt_enable(void)", F(0), ALL, (6, 10)),
@@ -504,7 +504,7 @@ _ROWS = (
         _row(
             "int bpf_iter_css_task_new(struct bpf_iter_css_task *it, struct cgroup_subsys_state *css, unsigned int flags)",
             F.ITER_NEW | F.TRUSTED_ARGS,
-            ALL,
+            SYSCALL,
             (6, 7),
         ),
         _row(

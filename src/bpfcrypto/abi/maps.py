@@ -278,3 +278,22 @@ KPTR_REFUSED: Mapping[MapType, int] = {
     MapType.DEVMAP: EACCES,
     MapType.DEVMAP_HASH: EACCES,
 }
+
+_SOCKETS, _CGROUPS, _TASKS = "it has no sockets", "it has no control groups", "it has no tasks"
+
+# Why the embedded engine refuses a type.
+NOT_EMBEDDED: Mapping[MapType, str] = {
+    MapType.STACK_TRACE: "it has no stacks but those of its programs",
+    MapType.CGROUP_ARRAY: _CGROUPS,
+    MapType.SOCKMAP: _SOCKETS,
+    MapType.SOCKHASH: _SOCKETS,
+    MapType.CGROUP_STORAGE: _CGROUPS,
+    MapType.REUSEPORT_SOCKARRAY: _SOCKETS,
+    MapType.PERCPU_CGROUP_STORAGE: _CGROUPS,
+    MapType.SK_STORAGE: _SOCKETS,
+    MapType.STRUCT_OPS: "it has no parts of a kernel that programs could stand for",
+    MapType.INODE_STORAGE: "it has no files",
+    MapType.TASK_STORAGE: _TASKS,
+    MapType.CGRP_STORAGE: _CGROUPS,
+    MapType.ARENA: "it has no memory that programs share with user space page by page",
+}

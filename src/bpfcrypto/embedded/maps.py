@@ -7,7 +7,7 @@ from dataclasses import replace
 from errno import EINVAL, ENOMEM
 from typing import TYPE_CHECKING
 
-from bpfcrypto.abi.maps import KPTR_REFUSED, RINGS, RULES, UNTYPED, MapType
+from bpfcrypto.abi.maps import KPTR_REFUSED, NOT_EMBEDDED, RINGS, RULES, UNTYPED, MapType
 from bpfcrypto.abi.ringbuf import ring_size
 from bpfcrypto.btf.record import SpecialField, special_fields
 from bpfcrypto.embedded.map_array import ArrayMap
@@ -96,7 +96,7 @@ def create_map(
     if spec.type not in TYPES:
         raise NotSupportedError(
             f"map '{spec.name}' of type {spec.type.name}",
-            requires="the kernel engine",
+            requires=f"the kernel engine; of the embedded one: {NOT_EMBEDDED.get(spec.type, 'it has no such type')}",
             hint=f"types of the embedded engine: {', '.join(kind.name for kind in TYPES)}",
         )
     objects = objects or Objects(memory, contexts.rcu, targets=kernel_targets(contexts))
