@@ -146,7 +146,7 @@ def _move(env: Environment, frame: Frame, insn: Insn, row: Opcode) -> None:
         raise Rejected(EACCES, f"R{insn.src} {what} of pointer", register=insn.src)
     if src.type is not SCALAR:
         unknown = bounds.UNKNOWN
-        regs[insn.dst] = scalar(unknown if row.bits == 64 else bounds.sync(bounds.zero_extend32(unknown)))
+        regs[insn.dst] = scalar(unknown if row.bits == 64 else bounds.low32(unknown))
         return
     # A copy is a copy only if what is cut off or spread was 0.
     kept = src.num.umax <= MASK32 if not row.size else src.num.umax < 1 << row.size * 8 - 1
@@ -154,7 +154,10 @@ def _move(env: Environment, frame: Frame, insn: Insn, row: Opcode) -> None:
         src = with_id(env, src)
         regs[insn.src] = src
     num = _narrowed(src.num, row)
-    regs[insn.dst] = src._replace(num=num) if kept else src._replace(num=num, id=0, off=0)
+    if kept:
+        regs[insn.dst] = Reg(SCALAR, 0, num, src.off, src.id, precise=src.precise)
+    else:
+        regs[insn.dst] = Reg(SCALAR, 0, num, precise=src.precise)
 
 
 def _narrowed(num: Bounds, row: Opcode) -> Bounds:
@@ -162,7 +165,7 @@ def _narrowed(num: Bounds, row: Opcode) -> Bounds:
         return bounds.sign_extend(num, row.size)
     if row.size:
         return bounds.sign_extend32(num, row.size)
-    return bounds.sync(bounds.zero_extend32(num))
+    return bounds.low32(num)
 
 
 def _cast(env: Environment, insn: Insn) -> None:
@@ -263,7 +266,7 @@ def _scalars(dst: Reg, src: Reg, insn: Insn, row: Opcode) -> Reg:
     link, off = _link(dst, src, insn, row) if dst.id else (0, 0)
     # A result that the domain cannot follow starts anew, and so not precise.
     precise = dst.precise and arith.is_computable(row.op, row.bits, src.num)
-    return Reg(SCALAR, num=num, id=link, off=off, precise=precise)
+    return Reg(SCALAR, 0, num, off, link, precise=precise)
 
 
 def _link(dst: Reg, src: Reg, insn: Insn, row: Opcode) -> tuple[int, int]:
@@ -340,8 +343,8 @@ def _refuse(env: Environment, pointer: Reg, offset: Reg, insn: Insn, row: Opcode
         if row.op is Op.SUB and env.options.allow_ptr_leaks:
             return SCALAR_UNKNOWN
         raise Rejected(EACCES, f"R{insn.dst} 32-bit pointer arithmetic prohibited", register=insn.dst)
-    name = type_name(pointer.type, pointer.flags)
     if pointer.flags & Flag.MAYBE_NULL:
+        name = type_name(pointer.type, pointer.flags)
         message = f"R{insn.dst} pointer arithmetic on {name} prohibited, null-check it first"
         raise Rejected(EACCES, message, register=insn.dst, id="null-unchecked")
     if pointer.type in _MOVABLE or (known and pointer.type is RegType.FLOW_KEYS):
@@ -349,6 +352,7 @@ def _refuse(env: Environment, pointer: Reg, offset: Reg, insn: Insn, row: Opcode
     constant = pointer.type is RegType.CONST_MAP or pointer.type is RegType.FLOW_KEYS
     if constant and known and num.smin == 0 and row.op is Op.ADD:
         return None
+    name = type_name(pointer.type, pointer.flags)
     raise Rejected(EACCES, f"R{insn.dst} pointer arithmetic on {name} prohibited", register=insn.dst)
 
 

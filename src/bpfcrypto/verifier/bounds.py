@@ -12,12 +12,16 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from bpfcrypto.verifier import tnum
-from bpfcrypto.verifier.tnum import MASK32, MASK64, SIGN32, SIGN64, Tnum
+from bpfcrypto.verifier.tnum import HIGH32, MASK32, MASK64, SIGN32, SIGN64, Tnum
 
 U64_MAX = MASK64
 U32_MAX = MASK32
 S64_MIN, S64_MAX = -SIGN64, SIGN64 - 1
 S32_MIN, S32_MAX = -SIGN32, SIGN32 - 1
+
+
+CACHE = 1 << 13
+"""Results kept by each cached function of the domain: the same few values come again and again along a program's paths."""
 
 
 class Bounds(NamedTuple):
@@ -62,6 +66,7 @@ def signed32(value: int) -> int:
     return value - (1 << 32) if value & SIGN32 else value
 
 
+@lru_cache(CACHE)
 def const(value: int) -> Bounds:
     """Exactly one value, taken modulo 2**64."""
     value &= MASK64
@@ -72,9 +77,6 @@ def const(value: int) -> Bounds:
 
 UNKNOWN = Bounds(tnum.UNKNOWN, S64_MIN, S64_MAX, 0, U64_MAX, S32_MIN, S32_MAX, 0, U32_MAX)
 ZERO = const(0)
-
-CACHE = 1 << 13
-"""Results kept by each cached function here and in ``arith``: the same few values come again and again along a program's paths."""
 
 
 def is_consistent(b: Bounds) -> bool:
@@ -199,55 +201,59 @@ def learn(b: Bounds) -> Bounds:
     return Bounds(var, smin, smax, umin, umax, s32_min, s32_max, u32_min, u32_max)
 
 
+def _across_signs(umin: int, umax: int, smin: int, smax: int, ones: int, sign: int) -> tuple[int, int, int, int]:
+    """What an unsigned and a signed range of the same bits tell each other; ``ones`` and ``sign`` are masks of their width."""
+    # A range that does not cross the sign is the same for both.
+    low, high = (umin ^ sign) - sign, (umax ^ sign) - sign
+    if low <= high:
+        if low > smin:
+            smin = low
+        if high < smax:
+            smax = high
+    low, high = smin & ones, smax & ones
+    if low <= high:
+        if low > umin:
+            umin = low
+        if high < umax:
+            umax = high
+    # A signed range that crosses the sign has two unsigned ends; if the unsigned range meets one of them only, it is that end.
+    elif umax < low:
+        smin = (umin ^ sign) - sign
+        if high < umax:
+            umax = high
+    elif high < umin:
+        smax = (umax ^ sign) - sign
+        if low > umin:
+            umin = low
+    return umin, umax, smin, smax
+
+
 def _deduce(b: Bounds) -> Bounds:
     """One round of what the ranges tell each other (__reg_deduce_bounds): 64 to 32 bits, between signs, 32 to 64 bits."""
     var, smin, smax, umin, umax, s32_min, s32_max, u32_min, u32_max = b
-
-    # A 64-bit range is a 32-bit range if its upper half is constant, and a signed one if it then does not cross the sign.
-    u_low, u_high = umin & MASK32, umax & MASK32
-    s_low, s_high = smin & MASK32, smax & MASK32
-    su_low, su_high = (u_low ^ SIGN32) - SIGN32, (u_high ^ SIGN32) - SIGN32
-    ss_low, ss_high = (s_low ^ SIGN32) - SIGN32, (s_high ^ SIGN32) - SIGN32
-    if umin >> 32 == umax >> 32:
-        u32_min, u32_max = max(u32_min, u_low), min(u32_max, u_high)
-        if su_low <= su_high:
-            s32_min, s32_max = max(s32_min, su_low), min(s32_max, su_high)
-    if smin >> 32 == smax >> 32:
-        if s_low <= s_high:
-            u32_min, u32_max = max(u32_min, s_low), min(u32_max, s_high)
-        if ss_low <= ss_high:
-            s32_min, s32_max = max(s32_min, ss_low), min(s32_max, ss_high)
-    # It is a signed one too where the upper half counts up by one exactly as the lower half passes from -1 to 0.
-    if ((umin >> 32) + 1 ^ umax >> 32) & MASK32 == 0 and su_low < 0 <= su_high:
-        s32_min, s32_max = max(s32_min, su_low), min(s32_max, su_high)
-    if ((smin >> 32) + 1 ^ smax >> 32) & MASK32 == 0 and ss_low < 0 <= ss_high:
-        s32_min, s32_max = max(s32_min, ss_low), min(s32_max, ss_high)
-    # Ranges that do not cross the sign are the same for both signs.
-    low, high = (u32_min ^ SIGN32) - SIGN32, (u32_max ^ SIGN32) - SIGN32
-    if low <= high:
-        s32_min, s32_max = max(s32_min, low), min(s32_max, high)
-    low, high = s32_min & MASK32, s32_max & MASK32
-    if low <= high:
-        u32_min, u32_max = max(u32_min, low), min(u32_max, high)
-    # A signed range that crosses the sign has two unsigned ends; if the unsigned range meets one of them only, it is that end.
-    elif u32_max < low:
-        s32_min, u32_max = (u32_min ^ SIGN32) - SIGN32, min(u32_max, high)
-    elif high < u32_min:
-        s32_max, u32_min = (u32_max ^ SIGN32) - SIGN32, max(u32_min, low)
-
-    low, high = (umin ^ SIGN64) - SIGN64, (umax ^ SIGN64) - SIGN64
-    if low <= high:
-        smin, smax = max(smin, low), min(smax, high)
-    low, high = smin & MASK64, smax & MASK64
-    if low <= high:
-        umin, umax = max(umin, low), min(umax, high)
-    elif umax < low:
-        smin, umax = (umin ^ SIGN64) - SIGN64, min(umax, high)
-    elif high < umin:
-        smax, umin = (umax ^ SIGN64) - SIGN64, max(umin, low)
+    # A 64-bit range is an unsigned 32-bit range if its upper half is constant; it is a signed one if it then does not cross the
+    # sign, or if the upper half counts up by one exactly as the lower half passes from -1 to 0.
+    for low, high, unsigned in ((umin, umax, True), (smin, smax, False)):
+        step = (high >> 32) - (low >> 32) & MASK32
+        if step > 1:
+            continue
+        low, high = low & MASK32, high & MASK32
+        if step == 0 and (unsigned or low <= high):
+            if low > u32_min:
+                u32_min = low
+            if high < u32_max:
+                u32_max = high
+        low, high = (low ^ SIGN32) - SIGN32, (high ^ SIGN32) - SIGN32
+        if (low <= high) if step == 0 else (low < 0 <= high):
+            if low > s32_min:
+                s32_min = low
+            if high < s32_max:
+                s32_max = high
+    u32_min, u32_max, s32_min, s32_max = _across_signs(u32_min, u32_max, s32_min, s32_max, MASK32, SIGN32)
+    umin, umax, smin, smax = _across_signs(umin, umax, smin, smax, MASK64, SIGN64)
 
     # The ends of a 64-bit range have lower halves that the 32-bit range allows.
-    umin, umax = max(umin, umin & ~MASK32 | u32_min), min(umax, umax & ~MASK32 | u32_max)
+    umin, umax = max(umin, umin & HIGH32 | u32_min), min(umax, umax & HIGH32 | u32_max)
     smin, smax = max(smin, smin & ~MASK32 | u32_min), min(smax, smax & ~MASK32 | u32_max)
     # After a sign extension the upper half is all sign: a lower half that is not negative then is the whole.
     if s32_min >= 0 and smin >= S32_MIN and smax <= S32_MAX:
@@ -258,15 +264,23 @@ def _deduce(b: Bounds) -> Bounds:
 
 
 def _narrow_bits(b: Bounds) -> Bounds:
-    """The bits, cut to what the unsigned ranges allow (__reg_bound_offset)."""
-    var = tnum.intersect(b.var_off, tnum.from_range(b.umin, b.umax))
-    low = tnum.intersect(tnum.low32(var), tnum.from_range(b.u32_min, b.u32_max))
-    return b._replace(var_off=tnum.with_low32(var, low))
+    """The bits, cut to what the unsigned ranges allow (__reg_bound_offset): bits above the highest that differs are known."""
+    var, smin, smax, umin, umax, s32_min, s32_max, u32_min, u32_max = b
+    open64 = (1 << (umin ^ umax).bit_length()) - 1
+    open32 = (1 << (u32_min ^ u32_max).bit_length()) - 1
+    mask = var[1] & open64
+    value = (var[0] | umin & ~open64) & ~mask
+    mask &= HIGH32 | open32
+    value = (value | u32_min & ~open32) & ~mask
+    return Bounds(Tnum(value, mask), smin, smax, umin, umax, s32_min, s32_max, u32_min, u32_max)
 
 
 @lru_cache(CACHE)
 def sync(b: Bounds) -> Bounds:
     """What the parts tell each other, in the order of reg_bounds_sync: bits to ranges, ranges thrice, ranges to bits, bits to ranges."""
+    value, mask = b[0]
+    if not mask and contains(b, value):
+        return const(value)
     b = learn(b)
     for _ in range(3):
         before, b = b, _deduce(b)
@@ -279,6 +293,12 @@ def zero_extend32(b: Bounds) -> Bounds:
     """The lower half with an upper half of 0, not yet synchronised (zext_32_to_64)."""
     low, high = (b.s32_min, b.s32_max) if b.s32_min >= 0 and b.s32_max >= 0 else (0, U32_MAX)
     return b._replace(var_off=tnum.low32(b.var_off), smin=low, smax=high, umin=b.u32_min, umax=b.u32_max)
+
+
+@lru_cache(CACHE)
+def low32(b: Bounds) -> Bounds:
+    """The lower half with an upper half of 0: what a 32-bit move copies."""
+    return sync(zero_extend32(b))
 
 
 @lru_cache(CACHE)

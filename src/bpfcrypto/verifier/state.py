@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from errno import EACCES, EINVAL, EOPNOTSUPP
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from bpfcrypto.verifier.bounds import UNKNOWN, ZERO, Bounds, const
+from bpfcrypto.verifier.bounds import CACHE, UNKNOWN, ZERO, Bounds, const
 
 if TYPE_CHECKING:
     from bpfcrypto.btf.types import Btf
@@ -265,6 +266,7 @@ def scalar(num: Bounds) -> Reg:
     return Reg(RegType.SCALAR, num=num)
 
 
+@lru_cache(CACHE)
 def scalar_const(value: int) -> Reg:
     """A scalar of one value, taken modulo 2**64."""
     return Reg(RegType.SCALAR, num=const(value))
