@@ -27,11 +27,12 @@ from bpfcrypto.verifier.state import FP, MAX_FRAMES, InsnFlag, RegType, SlotKind
 
 if TYPE_CHECKING:
     from bpfcrypto.isa.insn import Insn
+    from bpfcrypto.isa.opcode import Opcode
     from bpfcrypto.verifier.env import Environment
     from bpfcrypto.verifier.state import Frame, Jump, State
 
 _SPILL = int(SlotKind.SPILL)
-_DONE = -1
+_ALWAYS = -1
 
 
 class _CannotFollow(Exception):
@@ -63,6 +64,7 @@ class Backtracker:
         self._regs = [0] * MAX_FRAMES
         self._slots = [0] * MAX_FRAMES
         self._changed = False
+        self._concerns = tuple(_concern(row, insn) for row, insn in zip(env.rows, env.insns, strict=True))
 
     def mark(self, state: State, regno: int) -> None:
         """A register of the running frame matters (mark_chain_precision)."""
@@ -109,29 +111,35 @@ class Backtracker:
         return not any(self._regs) and not any(self._slots)
 
     def _walk(self, start: State) -> None:
+        regs, concerns = self._regs, self._concerns
         state: State | None = start
         index, following, skip = start.index, -1, True
         while state is not None:
-            if self._is_empty():
-                return
             if index < 0:
                 self._reached_entry(state)
                 return
-            history = len(state.history)
+            history, first = state.history, state.first_index
+            left = len(history)
             while True:
-                if not skip:
-                    entry = state.history[history - 1] if history and state.history[history - 1].insn == index else None
+                entry = history[left - 1] if left and history[left - 1].insn == index else None
+                if skip:
+                    skip = False
+                elif entry is not None or concerns[index] == _ALWAYS or concerns[index] & regs[self._frame]:
                     self._back(index, following, entry)
-                skip = False
-                if self._is_empty():
-                    return
+                    if self._is_empty():
+                        return
                 following = index
-                index, history = _previous(state, index, history)
-                if index == _DONE:
+                if index == first and (not left or (left == 1 and entry is not None)):
                     break
-            first, state = state.first_index, state.parent
+                if entry is not None:
+                    index, left = entry.previous, left - 1
+                else:
+                    index -= 1
+            state = state.parent
             if state is not None:
                 self._mark_in(state)
+                if self._is_empty():
+                    return
                 following, index = first, state.last_index
 
     def _reached_entry(self, state: State) -> None:
@@ -319,13 +327,15 @@ def _slot_of(entry: Jump) -> int:
     return entry.flags >> InsnFlag.SLOT_SHIFT & InsnFlag.SLOT_MASK
 
 
-def _previous(state: State, index: int, history: int) -> tuple[int, int]:
-    """The instruction before on the path within a state, and how much of its history is left; _DONE at its beginning."""
-    if index == state.first_index and (history == 0 or (history == 1 and state.history[0].insn == index)):
-        return _DONE, history
-    if history and state.history[history - 1].insn == index:
-        return state.history[history - 1].previous, history - 1
-    return index - 1, history
+def _concern(row: Opcode | None, insn: Insn) -> int:
+    """Which wishes for registers of its frame an instruction answers, if nothing is recorded of it: a mask, or _ALWAYS."""
+    if row is None:
+        return _ALWAYS if insn.code else 0
+    if row.kind in (Kind.CALL, Kind.EXIT):
+        return _ALWAYS
+    if row.kind is Kind.BRANCH:
+        return 1 << insn.dst | 1 << insn.src if row.reg else 0
+    return 0 if row.kind in (Kind.GOTO, Kind.MAY_GOTO) else 1 << insn.dst
 
 
 def mark_all_precise(state: State) -> None:

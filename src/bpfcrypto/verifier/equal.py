@@ -83,9 +83,10 @@ class IdMap:
         return True
 
     def match_scalars(self, old: int, new: int) -> bool:
-        """The same for scalars: one without an id is alone, which covers one that is linked to others."""
+        """The same for scalars: one without an id is linked to nothing, which is to have an id that nothing else has."""
         if not old:
-            return True
+            self._last += 1
+            old = self._last
         if not new:
             self._last += 1
             new = self._last

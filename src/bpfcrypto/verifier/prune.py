@@ -29,7 +29,6 @@ from bpfcrypto.verifier.equal import Exact, covered, iterators_moved, may_loop, 
 from bpfcrypto.verifier.liveness import StackLiveness
 from bpfcrypto.verifier.regtext import format_state
 from bpfcrypto.verifier.state import (
-    ADD_CONST,
     EMPTY_SLOT,
     FP,
     NOT_INIT,
@@ -41,10 +40,8 @@ from bpfcrypto.verifier.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bpfcrypto.verifier.env import Environment
-    from bpfcrypto.verifier.state import Frame, Reg
+    from bpfcrypto.verifier.state import Reg
 
 _LONG_HISTORY: Final = 40
 _MAX_BACKEDGE_ROUNDS: Final = 64
@@ -244,7 +241,6 @@ class Checkpoints:
         self._note_peak()
         self._last_jumps, self._last_insns = counts.jumps, counts.insns
         forget_precision(state)
-        _clear_single_ids(state)
         new = state.copy()
         new.index = index
         checkpoint = Checkpoint(new)
@@ -375,33 +371,6 @@ def _iterator(state: State) -> Reg:
     reg = state.regs[1]
     slot = -(reg.off + reg.num.smin) // 8 - 1
     return state.frames[reg.frameno].stack[slot].reg
-
-
-def _scalars(state: State) -> Iterator[tuple[Frame, int, Reg]]:
-    """Every scalar with an id: the frame, its register or -1-slot, and what it is."""
-    for frame in state.frames:
-        for regno in range(FP):
-            reg = frame.regs[regno]
-            if reg.id and reg.type is RegType.SCALAR:
-                yield frame, regno, reg
-        for number, slot in enumerate(frame.stack):
-            if slot.reg.id and slot.kinds[7] == 1 and slot.reg.type is RegType.SCALAR:
-                yield frame, -1 - number, slot.reg
-
-
-def _clear_single_ids(state: State) -> None:
-    """Forget ids of scalars that share them with no other: they relate nothing (clear_singular_ids)."""
-    found = list(_scalars(state))
-    counts: dict[int, int] = {}
-    for _, _, reg in found:
-        counts[reg.id & ~ADD_CONST] = counts.get(reg.id & ~ADD_CONST, 0) + 1
-    for frame, place, reg in found:
-        if counts[reg.id & ~ADD_CONST] == 1:
-            alone = reg._replace(id=0, off=0)
-            if place >= 0:
-                frame.regs[place] = alone
-            else:
-                frame.stack[-1 - place] = frame.stack[-1 - place]._replace(reg=alone)
 
 
 def widen(old: State, new: State) -> None:

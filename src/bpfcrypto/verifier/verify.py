@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from errno import E2BIG, EINVAL
+from errno import E2BIG, EFAULT, EINVAL, ENOMEM
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bpfcrypto.abi.progs import ProgFlag, ProgType
 from bpfcrypto.errors import VerifierError
-from bpfcrypto.isa.opcode import LDDW, Kind, PseudoCall, lookup
+from bpfcrypto.isa.opcode import LDDW, MAY_GOTO, Kind, PseudoCall, lookup
 from bpfcrypto.verifier import (
     alu,
     branch,
@@ -26,6 +26,7 @@ from bpfcrypto.verifier import (
     check_btf,
     diag,
     fields,
+    kfuncs,
     load_imm,
     mem,
     refs,
@@ -371,8 +372,6 @@ class _Verifier:
                 self._liveness.forget_current()
             return following
         if insn.src == PseudoCall.KFUNC:
-            from bpfcrypto.verifier import kfuncs
-
             kfuncs.call(env, state, insn, index)
         else:
             calls.helper(env, state, insn, index)
@@ -426,7 +425,13 @@ class _Verifier:
         copy = state.copy()
         self._pending.append(_Pending(copy, target, index, self._trace.position))
         if len(self._pending) > MAX_PENDING:
-            raise Rejected(E2BIG, f"The sequence of {len(self._pending)} jumps is too complex.", id="too-complex")
+            # Who asks for the copy turns its failure into an errno of his own.
+            loops = self._flow.iterates[index] or self.env.insns[index].code == MAY_GOTO
+            raise Rejected(
+                ENOMEM if loops else EFAULT,
+                f"The sequence of {len(self._pending)} jumps is too complex.",
+                id="too-complex",
+            )
         if copy.parent is not None:
             copy.parent.branches += 1
         return copy
@@ -438,7 +443,7 @@ class _Verifier:
         self._pending.append(_Pending(state, start, index, self._trace.position))
         if len(self._pending) > MAX_PENDING:
             raise Rejected(
-                E2BIG,
+                EFAULT,
                 f"The sequence of {len(self._pending)} jumps is too complex for async cb.",
                 id="too-complex",
             )
