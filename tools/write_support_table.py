@@ -93,10 +93,11 @@ def helpers() -> str:
 
 
 def kfuncs() -> str:
-    yes = [each for each in KFUNCS.values() if not each.reason]
+    rows = [each for each in KFUNCS.values() if each.until is None]
+    yes = [each for each in rows if not each.reason]
     text = [
         "## kfuncs\n",
-        f"Linux {RELEASE} has {len(KFUNCS)} that the program types above can call: {len(yes)} are supported, {len(KFUNCS) - len(yes)} refused. "
+        f"Linux {RELEASE} has {len(rows)} that the program types above can call: {len(yes)} are supported, {len(rows) - len(yes)} refused. "
         "`bpfcrypto doctor --kfuncs` prints the same beside what the running kernel has.\n",
         table(
             ("kfunc", "since", "programs", "supported"),
@@ -116,7 +117,7 @@ def sorted_kfuncs() -> list[Kfunc]:
 def reasons() -> Iterator[tuple[str, str]]:
     counts: dict[str, int] = {}
     for kfunc in KFUNCS.values():
-        if kfunc.reason:
+        if kfunc.reason and kfunc.until is None:
             counts[kfunc.reason] = counts.get(kfunc.reason, 0) + 1
     for reason, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
         yield reason, str(count)

@@ -35,6 +35,7 @@ int look_into_skb(struct __sk_buff *skb)
 		return 1;
 	seen[14] = kernel->len;
 	seen[15] = kernel->tail - (kernel->data - kernel->head);
+	seen[16] = bpf_core_type_exists(struct sock);
 	return 0;
 }
 

@@ -58,7 +58,7 @@ def test_a_program_runs_and_its_retval_is_unsigned() -> None:
         ("call bpf_skb_load_bytes#26\nexit", ProgType.XDP, {}, "'bpf_skb_load_bytes' in a program of type XDP"),
         ("call bpf_trace_printk#6\nexit", ProgType.XDP, {"license": "MIT"}, "'bpf_trace_printk' under the licence 'MIT'"),
         ("call f\nexit", ProgType.XDP, {"kfuncs": ("f",)}, "kfunc 'f'"),
-        ("call bpf_key_put\nexit", ProgType.XDP, {"kfuncs": ("bpf_key_put",)}, "kfunc 'bpf_key_put'.*because it has no keyrings"),
+        ("call bpf_key_put\nexit", ProgType.XDP, {"kfuncs": ("bpf_key_put",)}, "because it has no keyrings"),
         ("call bpf_crypto_encrypt\nexit", ProgType.SYSCALL, {"kfuncs": ("bpf_crypto_encrypt",)}, "in a program of type SYSCALL"),
         ("call bpf_dynptr_size\nexit", ProgType.XDP, {"kfuncs": ("bpf_dynptr_size",), "license": ""}, "under the licence ''"),
         ("r0 = 0\nexit", ProgType.KPROBE, {}, "of type KPROBE"),

@@ -2,8 +2,8 @@
 
 A kfunc is called by its BTF id, so its prototype is its contract: pointer arguments are typed by the C prototype, and suffixes of
 argument names say more (SUFFIXES). Prototypes and program types are those of kernel 6.18, flags and releases those of its sources.
-Every kfunc is here that kernel 6.18 lets one of the types call; those that only other types can call (tracing, LSM, struct_ops)
-are left out. Some the embedded engine refuses, each for a reason that its row gives.
+Every kfunc is here that kernel 6.18 lets one of the types call, and what has changed its name since 6.10; those that only other types
+can call (tracing, LSM, struct_ops) are left out. Some the embedded engine refuses, each for a reason that its row gives.
 """
 
 from __future__ import annotations
@@ -103,12 +103,19 @@ def _param(text: str) -> Param:
     return Param(match[1].strip(), name.removesuffix(suffix), suffix)
 
 
-def _row(prototype: str, flags: KfuncFlag, types: frozenset[ProgType], since: tuple[int, int]) -> Kfunc:
+def _row(
+    prototype: str,
+    flags: KfuncFlag,
+    types: frozenset[ProgType],
+    since: tuple[int, int],
+    *,
+    until: tuple[int, int] | None = None,
+) -> Kfunc:
     match = re.fullmatch(r"(.*?)(\w+)\((.*)\)", prototype)
     if match is None:
         raise ValueError(f"'{prototype}' is not a prototype")
     params = () if match[3] == "void" else tuple(_param(part) for part in match[3].split(","))
-    return Kfunc(match[2], prototype, match[1].strip(), params, flags, types, since)
+    return Kfunc(match[2], prototype, match[1].strip(), params, flags, types, since, until)
 
 
 def _refused(reason: str, *rows: Kfunc) -> tuple[Kfunc, ...]:
@@ -671,6 +678,13 @@ _ROWS = (
             F.TRUSTED_ARGS,
             ALL,
             (6, 18),
+        ),
+        _row(
+            "int bpf_stream_vprintk(int stream_id, const char *fmt__str, const void *args, u32 len__sz, void *aux__prog)",
+            F.TRUSTED_ARGS,
+            ALL,
+            (6, 17),
+            until=(6, 18),
         ),
     ),
     *_refused(
