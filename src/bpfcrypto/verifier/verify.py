@@ -174,9 +174,9 @@ class _Verifier:
         except Rejected as rejected:
             if rejected.message:
                 self._trace.note(rejected.message)
-            message = rejected.message.rpartition("\n")[2].strip()
-            diagnostic = diag.explain(self.env, rejected, self._lines)
-            return Verification(name, False, rejected.errno, message, self._log(), self._counts, diagnostic=diagnostic)
+            message, log, env = rejected.message.rpartition("\n")[2].strip(), self._log(), self.env
+            diagnostic = diag.explain(env.program, env.insns, message, log, index=env.index, raised=rejected.id)
+            return Verification(name, False, rejected.errno, message, log, self._counts, diagnostic=diagnostic)
         self._trace.reset(0)
         for number, each in enumerate(self.env.subprograms):
             if each.called:
@@ -275,10 +275,11 @@ class _Verifier:
         env, counts, flow, trace = self.env, self._counts, self._flow, self._trace
         prune_points, jump_points, facts = flow.prune_points, flow.jump_points, self._facts
         touched, logging = self._touched, bool(env.options.log_level)
+        row_kinds = [row.kind if row is not None else None for row in env.rows]
         assert facts is not None
         self._previous = previous = -1
         self._liveness.forget_current()
-        shown = _ALL_REGS
+        shown, resumed = _ALL_REGS, False
         while True:
             counts.insns += 1
             if counts.insns > INSN_LIMIT:
@@ -289,11 +290,15 @@ class _Verifier:
             env.index, self._previous, self._recorded = index, previous, False
             following: int | None
             if prune_points[index] and self._checkpoints.visit(state, index):
+                if logging:
+                    trace.covered(previous, index, resumed=resumed)
                 following = None
             else:
                 if jump_points[index]:
                     self._push_history(state, 0, ())
                 if logging:
+                    if resumed:
+                        trace.resumed(state, previous, index)
                     if shown:
                         trace.change(state, index, shown, -1 if shown == _ALL_REGS else 0)
                     trace.insn(index)
@@ -301,7 +306,7 @@ class _Verifier:
                 env.touched_regs, env.touched_slots = touched[index], 0
                 previous = index
                 following = self._step(state, index)
-                shown = 0
+                shown, resumed = 0, row_kinds[index] is Kind.EXIT
                 if logging and following is not None and (env.touched_regs or env.touched_slots):
                     trace.change(state, index, env.touched_regs, env.touched_slots)
             if following is not None:
@@ -315,7 +320,7 @@ class _Verifier:
             state, index, previous, position = self._pending.pop()
             self._liveness.forget_current()
             trace.reset(position)
-            shown = _ALL_REGS
+            shown, resumed = _ALL_REGS, True
 
     def _step(self, state: State, index: int) -> int | None:
         """Execute an instruction; gives the next one, or None where the path ends."""
