@@ -14,7 +14,7 @@ from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.isa.codec import encode
 from bpfcrypto.isa.disasm import format_insn
 from bpfcrypto.isa.insn import Insn
-from bpfcrypto.isa.opcode import Kind, PseudoImm, lookup
+from bpfcrypto.isa.opcode import EXIT, Kind, PseudoImm, lookup
 from bpfcrypto.kernel import bpf
 from bpfcrypto.kernel.bpf import LoadRequest
 from bpfcrypto.spec import CollectionSpec, MapSpec, ProgramSpec
@@ -201,6 +201,28 @@ def replay(insns: tuple[Insn, ...], target: MapSpec | None = None) -> Replay:
     except Rejected as rejected:
         result.mismatches.append(f"we reject: {rejected.message}")
     return result
+
+
+def explore(insns: tuple[Insn, ...], target: MapSpec | None = None) -> tuple[int, str]:
+    """Walk every path of a program without a kernel and without pruning: errno and message of the first rejection, or 0 and ""."""
+    walker = _Walker(Replay(insns), target)
+    try:
+        while True:
+            while insns[walker.next].code != EXIT:
+                walker.step(walker.next, None)
+            if not walker.aside:
+                return 0, ""
+            _, walker.next, walker.state = walker.aside.pop()
+    except Rejected as rejected:
+        return rejected.errno, rejected.message
+
+
+def registers(insns: tuple[Insn, ...], target: MapSpec | None = None) -> list[str]:
+    """The registers' texts at the end of the path that takes no branch, "" for those never written."""
+    walker = _Walker(Replay(insns), target)
+    while insns[walker.next].code != EXIT:
+        walker.step(walker.next, None)
+    return ["" if reg.type is RegType.NOT_INIT else format_reg(reg, 0) for reg in walker.state.regs]
 
 
 def _expect_rejection(walker: _Walker, index: int, message: str) -> None:
