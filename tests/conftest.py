@@ -53,6 +53,15 @@ def embedded_engine() -> Iterator[EmbeddedEngine]:
         yield engine
 
 
+@pytest.fixture
+def unverified_engine() -> Iterator[EmbeddedEngine]:
+    """The embedded engine without its verifier, for what only its interpreter keeps from doing harm."""
+    from bpfcrypto.embedded.engine import EmbeddedEngine
+
+    with EmbeddedEngine(verify=False) as engine:
+        yield engine
+
+
 @pytest.fixture(params=["embedded", pytest.param("kernel", marks=pytest.mark.kernel)])
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Each engine in turn."""

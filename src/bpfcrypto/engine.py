@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bpfcrypto.abi.maps import UpdateFlag
     from bpfcrypto.abi.progs import ProgType, RunFlag
     from bpfcrypto.spec import CollectionSpec, MapSpec, ProgramSpec
+    from bpfcrypto.verifier.diag import Diagnostic
     from bpfcrypto.views import TypedMap, Variable
 
 Source = str | PathLike[str] | bytes
@@ -121,6 +122,7 @@ class Verdict:
         message: the last line before "processed N insns"; "" for accepted programs.
         insns_processed: how many instructions the verifier visited.
         log: the whole log.
+        diagnostic: why it was rejected, in words; None for accepted programs.
     """
 
     program: str
@@ -131,6 +133,7 @@ class Verdict:
     message: str = ""
     insns_processed: int = 0
     log: str = ""
+    diagnostic: Diagnostic | None = None
 
 
 @dataclass(frozen=True, slots=True)

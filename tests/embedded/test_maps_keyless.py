@@ -262,10 +262,10 @@ def test_protocols(embedded_engine: Engine) -> None:
         ("lookup_ring", "bpf_map_lookup_elem does not work on map 'ring' of type RINGBUF"),
     ],
 )
-def test_records_are_guarded(embedded_engine: Engine, program: str, message: str) -> None:
+def test_records_are_guarded(unverified_engine: Engine, program: str, message: str) -> None:
     """A program that was not verified reaches its own record while it has it, and nothing else of the ring."""
     with (
-        embedded_engine.load(OBJECTS / "ringbuf.bpf.o", programs=[program]) as collection,
+        unverified_engine.load(OBJECTS / "ringbuf.bpf.o", programs=[program]) as collection,
         pytest.raises(RunError, match=message),
     ):
         collection.programs[program].run(PACKET)

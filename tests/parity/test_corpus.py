@@ -194,10 +194,10 @@ def test_kernel_refuses_what_expects_to_be_refused(kernel_engine: KernelEngine, 
 
 
 @pytest.mark.parametrize(("path", "program"), programs(accepted=False))
-def test_refused_programs_do_no_harm(embedded_engine: EmbeddedEngine, path: Path, program: str) -> None:
-    """What a verifier would refuse either is not loaded, or runs to a value or a RunError."""
+def test_refused_programs_do_no_harm(unverified_engine: EmbeddedEngine, path: Path, program: str) -> None:
+    """Unverified, what a verifier would refuse either is not loaded, or runs to a value or a RunError."""
     try:
-        collection = embedded_engine.load(path, programs=[program])
+        collection = unverified_engine.load(path, programs=[program])
     except (NotSupportedError, ObjectError):
         return
     with collection:

@@ -13,9 +13,10 @@ from bpfcrypto.abi.kfuncs import KFUNCS as KFUNC_TABLE
 from bpfcrypto.embedded.contexts import CryptoContexts
 from bpfcrypto.embedded.engine_collection import EmbeddedCollection
 from bpfcrypto.embedded.engine_cpu import CpuPool
-from bpfcrypto.embedded.engine_link import Linker
+from bpfcrypto.embedded.engine_link import Linked, Linker
 from bpfcrypto.embedded.engine_program import PROG_TYPES, EmbeddedProgram, Surface
 from bpfcrypto.embedded.engine_slots import fill_with_maps, fill_with_programs
+from bpfcrypto.embedded.engine_verify import judge_program, verify_program
 from bpfcrypto.embedded.helpers import HELPERS
 from bpfcrypto.embedded.interp import STEP_LIMIT, Interpreter
 from bpfcrypto.embedded.kfuncs import kfuncs
@@ -33,14 +34,14 @@ from bpfcrypto.spec import CollectionSpec
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from bpfcrypto.embedded.engine_verify import Progress
     from bpfcrypto.embedded.map_base import EmbeddedMap
     from bpfcrypto.embedded.usermem import UserBuffer
-    from bpfcrypto.engine import Source
+    from bpfcrypto.engine import Source, Verdict
     from bpfcrypto.spec import ProgramSpec
 
 _WHY_NOT: Mapping[str, str] = {
     "attaching": "programs run when they are called; the kernel engine attaches them to interfaces",
-    "verifier": "programs run unverified, with every access to memory checked; the kernel engine verifies",
     "jit": "programs are interpreted",
 }
 
@@ -62,6 +63,9 @@ class EmbeddedEngine:
             headers). The kernel's own test runs know only linear skbs up to Linux 6.18.
         user_memory: buffers that bpf_copy_from_user may read, each at its own address (``ctypes.addressof``). On the kernel engine a
             program reads all memory of this process without being told of it.
+        verify: whether programs are verified by the kernel's rules before they are loaded. Without it a program runs unverified,
+            with every access to memory checked.
+        progress: takes, every twenty thousand instructions that the verifier visits, the program's name and their number so far.
         why_not: more to say in ``capabilities.why_not``.
     """
 
@@ -74,6 +78,8 @@ class EmbeddedEngine:
         interfaces: Mapping[int, int] | None = None,
         skb_linear: int | None = None,
         user_memory: Iterable[UserBuffer] = (),
+        verify: bool = True,
+        progress: Progress | None = None,
         why_not: Mapping[str, str] | None = None,
     ) -> None:
         self._cpus = cpus or os.cpu_count() or 1
@@ -81,6 +87,8 @@ class EmbeddedEngine:
         self._trace = trace
         self._skb_linear = skb_linear
         self._user_memory = UserMemory(user_memory)
+        self._verify = verify
+        self._progress = progress
         self._interfaces = {LOOPBACK: 1} if interfaces is None else dict(interfaces)
         self._why_not = {**_WHY_NOT, **(why_not or {})}
 
@@ -116,7 +124,7 @@ class EmbeddedEngine:
             NotSupportedError: it needs a map type, helper or kfunc that this engine does not have.
             SyscallError: the kernel would refuse a map (BPF_MAP_CREATE).
             MapError: an initial element does not fit its map.
-            VerifierError: a program uses a map that belongs to programs of another kind.
+            VerifierError: the verifier rejects a program, or it uses a map that belongs to programs of another kind.
         """
         spec = read_source(source)
         chosen = choose_programs(spec, programs)
@@ -155,11 +163,41 @@ class EmbeddedEngine:
                 f"program '{program.name}' of type {program.type.name}",
                 requires="one of " + ", ".join(sorted(kind.name for kind in PROG_TYPES)),
             )
-        linked = linker.link(program)
+        linked = self._verified(linker, program)
         try:
             return Interpreter(program, linked.insns, linked.natives, step_limit=self._step_limit)
         except RunError as error:
             raise ObjectError(f"cannot be run: {error}", source=linker.spec.source, section=program.section) from error
+
+    def _verified(self, linker: Linker, program: ProgramSpec) -> Linked:
+        """The program linked, once the verifier has accepted it. What neither it nor the engine has is the engine's to name."""
+        if not self._verify:
+            return linker.link(program)
+        said = verify_program(program, linker.spec, cpus=self._cpus, progress=self._progress)
+        if not said.accepted and (said.diagnostic is None or said.diagnostic.id != "not-modelled"):
+            raise said.error()
+        linked = linker.link(program)
+        if not said.accepted:
+            raise said.error()
+        return linked
+
+    def check(self, source: Source | CollectionSpec, *, programs: Iterable[str] | None = None) -> tuple[Verdict, ...]:
+        """The verifier's verdict on each program, in file order; a rejection is a result here, not an exception.
+
+        Maps are not created, and helpers and kfuncs that only the kernel engine can run are judged by the kernel's rules as well.
+
+        Args:
+            source: a path, the bytes of an ELF file, or a spec.
+            programs: names of the programs to judge; None judges every one that is marked for loading.
+
+        Raises:
+            ObjectError: the object cannot be used, or has no such program.
+        """
+        spec = read_source(source)
+        return tuple(
+            judge_program(program, spec, cpus=self._cpus, progress=self._progress)
+            for program in choose_programs(spec, programs)
+        )
 
     def close(self) -> None:
         """Nothing to give up: what was loaded belongs to its collections."""

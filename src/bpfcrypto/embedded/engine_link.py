@@ -16,12 +16,12 @@ from bpfcrypto.abi.helpers import BY_NAME, GPL_COMPATIBLE, HELPERS
 from bpfcrypto.abi.helpers import name as helper_name
 from bpfcrypto.abi.kfuncs import KFUNCS
 from bpfcrypto.abi.progs import ProgFlag
-from bpfcrypto.embedded.kernel_types import kernel_types
+from bpfcrypto.embedded.engine_verify import fitted
 from bpfcrypto.embedded.map_array import ArrayMap
 from bpfcrypto.embedded.memory import AccessFault
 from bpfcrypto.errors import NotSupportedError, RelocationError, VerifierError
 from bpfcrypto.isa.opcode import CALL, PseudoCall
-from bpfcrypto.loader.core import POISON, apply_core
+from bpfcrypto.loader.core import POISON
 from bpfcrypto.spec import KfuncRef, MapRef, MapValueRef
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Linker:
             RelocationError: a reference or CO-RE relocation that cannot be resolved.
             VerifierError: a map that holds programs belongs to another kind.
         """
-        insns = list(self._relocated(program))
+        insns = list(fitted(program, self.spec))
         natives: dict[int, Native] = {}
         for slot, insn in enumerate(insns):
             ref = program.refs.get(slot)
@@ -86,11 +86,6 @@ class Linker:
                 insns[slot : slot + 2] = _lddw(insn, insns[slot + 1], self._address(ref))
         self._check_maps(program)
         return Linked(tuple(insns), natives)
-
-    def _relocated(self, program: ProgramSpec) -> tuple[Insn, ...]:
-        if not program.core or self.spec.btf is None:
-            return program.insns
-        return apply_core(program, self.spec.btf, kernel_types())
 
     def _address(self, ref: MapRef | MapValueRef | KfuncRef) -> int:
         if isinstance(ref, KfuncRef):

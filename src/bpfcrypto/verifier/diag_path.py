@@ -170,7 +170,7 @@ def find_causes(walk: Walk, program: ProgramSpec, insns: Sequence[Insn]) -> tupl
     if register is not None and register <= 10:
         found |= dict(_origins(walk, program, insns, register))
         if found and _NO_POINTER.search(walk.verdict[-1]):
-            found |= dict(_invalidation(walk, program, insns, max(found)))
+            found |= dict(_invalidation(walk, program, insns, min(found)))
     start = min(found, default=0) if not walk.verdict or "initialized" not in walk.verdict[-1] else 0
     branches = list(_branches(walk, program, insns, start, last))
     for position, what in branches[-_MAX_BRANCHES:]:
