@@ -138,6 +138,8 @@ def _format_dynptr(reg: Reg) -> str:
     attributes = [f"id={reg.id}"] if reg.id else []
     if reg.ref_obj_id:
         attributes.append(f"ref_id={reg.ref_obj_id}")
+    if reg.dynptr.first_slot:  # the kernel's fields overlap: what it prints as an id is this flag
+        attributes.append("dynptr_id=1")
     return f"dynptr_{DYNPTR_NAMES[reg.dynptr.kind]}({','.join(attributes)})"
 
 

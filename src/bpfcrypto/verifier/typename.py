@@ -33,9 +33,9 @@ _PREFIXES: Final = (
     (Flag.RINGBUF, "ringbuf_"),
     (Flag.USER, "user_"),
     (Flag.PERCPU, "percpu_"),
+    (Flag.RCU, "rcu_"),
     (Flag.UNTRUSTED, "untrusted_"),
     (Flag.TRUSTED, "trusted_"),
-    (Flag.RCU, "rcu_"),
 )
 
 DYNPTR_NAMES: Final = {
