@@ -183,7 +183,7 @@ def slot_covered(old: Slot, new: Slot | None, ids: IdMap, exact: Exact, *, unini
         exact: how much alike they have to be.
         uninit: whether stack that was never written may be read.
     """
-    if exact is Exact.EXACT and (new is None or old.kinds != new.kinds):
+    if exact is not Exact.NOT_EXACT and (new is None or old.kinds != new.kinds):
         return False
     ignored = (_INVALID, _MISC) if uninit else (_INVALID,)
     if all(kind in ignored for kind in old.kinds):

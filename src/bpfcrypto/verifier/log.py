@@ -124,6 +124,15 @@ class Trace:
             )
         )
 
+    def covered(self, previous: int, index: int, *, resumed: bool) -> None:
+        """The path ends here, covered by an earlier one."""
+        self._entries.append(f"\nfrom {previous} to {index}: safe" if resumed else f"{index}: safe")
+
+    def resumed(self, state: State, previous: int, index: int) -> None:
+        """A path goes on that was put aside, or in the function that it has returned to."""
+        if self._level >= 2:
+            self.whole(f"\nfrom {previous} to {index}:", state, state.frame.frameno)
+
     def whole(self, words: str, state: State, frameno: int) -> None:
         """A whole frame of a state, with words before it."""
         if self._level:
