@@ -192,6 +192,10 @@ class _Instance:
         return masks.live[index - self.start] if masks is not None else 0
 
 
+_Step = tuple[int, tuple[int, ...]]
+"""An instruction, and those that may follow it; both counted from the start of the subprogram."""
+
+
 class StackLiveness:
     """The stack analysis of one verification.
 
@@ -202,6 +206,7 @@ class StackLiveness:
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
         self._instances: dict[tuple[int, ...], _Instance] = {}
+        self._orders: dict[int, list[_Step]] = {}
         self._current: _Instance | None = None
         self._writes: list[int] = []
 
@@ -271,10 +276,20 @@ class StackLiveness:
             found = self._instances[key] = _Instance(calls, subprogs, start, size, seen=bytearray(size))
         return found
 
+    def _steps(self, subprog: int) -> Sequence[_Step]:
+        """The instructions of a subprogram with what follows each, in the order in which a fixed point is found soonest."""
+        found = self._orders.get(subprog)
+        if found is None:
+            start, successors = self._flow.subprograms[subprog].start, self._flow.successors
+            found = self._orders[subprog] = [
+                (index - start, tuple(each - start for each in successors[index]))
+                for index in self._flow.postorder[subprog]
+                if successors[index]
+            ]
+        return found
+
     def _solve(self, instance: _Instance) -> None:
-        order = self._flow.postorder[instance.subprogs[-1]]
-        successors, start = self._flow.successors, instance.start
-        steps = [(index - start, tuple(each - start for each in successors[index])) for index in order]
+        steps = self._steps(instance.subprogs[-1])
         for masks in instance.frames.values():
             if instance.dropped:
                 masks.written = [0] * instance.size
@@ -290,14 +305,12 @@ class StackLiveness:
             outer.commit(call, writes)
 
 
-def _fixed_point(masks: _Masks, steps: Sequence[tuple[int, tuple[int, ...]]]) -> None:
+def _fixed_point(masks: _Masks, steps: Sequence[_Step]) -> None:
     live, written, may_read, must_write = masks.live, masks.written, masks.may_read, masks.must_write
     changed = True
     while changed:
         changed = False
         for at, following in steps:
-            if not following:
-                continue
             after, always = 0, -1
             for each in following:
                 after |= live[each]
