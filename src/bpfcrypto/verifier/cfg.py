@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from errno import E2BIG, EINVAL
+from errno import E2BIG, EEXIST, EINVAL, ENOENT
 from typing import TYPE_CHECKING, Final
 
 from bpfcrypto.abi.helpers import BY_NAME, HELPERS
@@ -70,6 +70,9 @@ PACKET_CHANGING_HELPERS: Final = frozenset(
 call leads to changes the packet for the callers of its function; where it fails, nothing has changed."""
 
 PACKET_CHANGING_KFUNCS: Final = frozenset({"bpf_xdp_pull_data"})
+
+THROW: Final = "bpf_throw"
+_EXCEPTION_TAG: Final = "exception_callback:"
 
 _JUMP_CLASSES = frozenset({Class.JMP, Class.JMP32})
 
@@ -147,6 +150,9 @@ def find_subprograms(program: ProgramSpec, insns: Sequence[Insn]) -> Flow:
             starts.add(target)
             if len(starts) > MAX_SUBPROGRAMS:
                 raise Rejected(E2BIG, "too many subprograms")
+    handler = _exception_callback(program)
+    if handler:
+        starts.add(handler)
     described = {func.index: func for func in program.funcs}
     subprograms = []
     for start in sorted(starts):
@@ -154,11 +160,30 @@ def find_subprograms(program: ProgramSpec, insns: Sequence[Insn]) -> Flow:
         subprograms.append(
             Subprogram(start, func.name, func.type_id, func.is_global) if func is not None else Subprogram(start)
         )
+    for subprogram in subprograms:
+        if handler and subprogram.start == handler:
+            subprogram.is_callback = subprogram.is_async_callback = subprogram.is_exception_callback = True
+            subprogram.called = True
     flow = Flow(subprograms, [-1] * len(insns))
     for number, subprogram in enumerate(subprograms):
         end = flow.end(number)
         flow.subprogram_of[subprogram.start : end] = [number] * (end - subprogram.start)
     return flow
+
+
+def _exception_callback(program: ProgramSpec) -> int:
+    """Where the function starts that a tag of the program makes its exception callback; 0 for none."""
+    names = [tag.removeprefix(_EXCEPTION_TAG) for tag in program.tags if tag.startswith(_EXCEPTION_TAG)]
+    if not names:
+        return 0
+    if len(names) > 1:
+        raise Rejected(EEXIST, "multiple exception callback tags for main subprog")
+    found = next((func for func in program.funcs if func.name == names[0]), None)
+    if found is None:
+        raise Rejected(ENOENT, f"exception callback '{names[0]}' could not be found in BTF")
+    if not found.is_global:
+        raise Rejected(EINVAL, f"exception callback '{names[0]}' must have global linkage")
+    return found.index
 
 
 def check_jumps(flow: Flow, insns: Sequence[Insn]) -> None:
@@ -232,8 +257,15 @@ def _edges(insns: Sequence[Insn], index: int) -> list[int]:
 def _walk(flow: Flow, program: ProgramSpec, insns: Sequence[Insn]) -> bytearray:
     """Depth first from the first instruction; a function's effects on its callers are known when it is left."""
     seen = bytearray(len(insns))
-    seen[0] = 1
-    walk: list[tuple[int, Iterator[int]]] = [(0, iter(_edges(insns, 0)))]
+    for each in flow.subprograms:
+        if (each.start == 0 or each.is_exception_callback) and not seen[each.start]:
+            _walk_from(flow, program, insns, each.start, seen)
+    return seen
+
+
+def _walk_from(flow: Flow, program: ProgramSpec, insns: Sequence[Insn], start: int, seen: bytearray) -> None:
+    seen[start] = 1
+    walk: list[tuple[int, Iterator[int]]] = [(start, iter(_edges(insns, start)))]
     while walk:
         index, edges = walk[-1]
         for target in edges:
@@ -246,7 +278,6 @@ def _walk(flow: Flow, program: ProgramSpec, insns: Sequence[Insn]) -> bytearray:
         else:
             walk.pop()
             _note_effects(flow, program, insns, index)
-    return seen
 
 
 def _note_effects(flow: Flow, program: ProgramSpec, insns: Sequence[Insn], index: int) -> None:

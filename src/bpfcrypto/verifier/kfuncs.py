@@ -75,8 +75,6 @@ def call(env: Environment, state: State, _: Insn, index: int) -> None:
     elif name == "__bpf_trap":
         text = "unexpected __bpf_trap() due to uninitialized variable?"
         raise Rejected(EFAULT, text, id="trap")
-    elif name == "bpf_throw":
-        raise not_modelled("exceptions (bpf_throw)")
     if kfunc.flags & _F.SLEEPABLE and not env.in_sleepable(state):
         text = f"program must be sleepable to call sleepable kfunc {name}"
         raise Rejected(EACCES, text, id="not-sleepable")

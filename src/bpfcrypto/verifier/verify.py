@@ -266,9 +266,18 @@ class _Verifier:
         if number:
             self._trace.note(f"Validating {function.name}() func#{number}...")
             subprog_args.assume(env, state, number)
+            if function.is_exception_callback:
+                self._enter_handler(state, number)
         else:
             frame.regs[1] = Reg(RegType.CTX)
         self._run(state, function.start)
+
+    def _enter_handler(self, state: State, number: int) -> None:
+        """The exception callback gets the cookie, and what it returns the program returns."""
+        expected = subprog_args.arguments(self.env, number)
+        if len(expected) != 1 or expected[0].kind is not subprog_args.ArgKind.SCALAR:
+            raise Rejected(EINVAL, "exception cb only supports single integer argument", id="exception-callback")
+        state.frames[0].in_exception_callback = True
 
     def _run(self, state: State, index: int) -> None:
         """Follow a path, and every path that is put aside on the way (do_check)."""
@@ -357,7 +366,7 @@ class _Verifier:
             return self._may_goto(state, insn, index)
         return self._exit(state)
 
-    def _write(self, state: State, insn: Insn, row: Opcode, index: int) -> int:
+    def _write(self, state: State, insn: Insn, row: Opcode, index: int) -> int | None:
         """The instructions that may write the stack."""
         env = self.env
         if row.kind is Kind.STORE:
@@ -369,7 +378,7 @@ class _Verifier:
             return self._call(state, insn, index)
         return index + 1
 
-    def _call(self, state: State, insn: Insn, index: int) -> int:
+    def _call(self, state: State, insn: Insn, index: int) -> int | None:
         env = self.env
         if insn.src == PseudoCall.BPF:
             following = subprog.call(env, state, insn, index, self._trace)
@@ -378,6 +387,9 @@ class _Verifier:
             return following
         if insn.src == PseudoCall.KFUNC:
             kfuncs.call(env, state, insn, index)
+            if cfg.kfunc_name(env.program, index) == cfg.THROW:
+                refs.check_leaks(env, state, "bpf_throw", throws=True)
+                return None
         else:
             calls.helper(env, state, insn, index)
             if insn.imm == cfg.TAIL_CALL and len(state.frames) > 1:
