@@ -1,7 +1,9 @@
-"""``bpfcrypto check``: a verifier's verdict on each program."""
+"""``bpfcrypto check``: a verifier's verdict on each program, and the reasons of a rejection."""
 
 from __future__ import annotations
 
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,51 +11,123 @@ import click
 
 from bpfcrypto.cli.main import OK, REJECTED
 from bpfcrypto.cli.objects import FILE, read_spec, require_program
-from bpfcrypto.cli.render import console, note, print_json, print_table
+from bpfcrypto.cli.render import note, print_json, print_table
 
 if TYPE_CHECKING:
-    from bpfcrypto.engine import Verdict
+    from collections.abc import Sequence
 
-_LOG_LINES = 24
+    from bpfcrypto.engine import Verdict
+    from bpfcrypto.spec import CollectionSpec
+
+_PATIENCE_S = 2.0
+_STEP_S = 0.5
 
 
 @click.command()
 @click.argument("file", type=FILE)
 @click.option(
     "--engine",
-    type=click.Choice(["kernel", "embedded"]),
-    default="kernel",
+    type=click.Choice(["embedded", "kernel", "both"]),
+    default="embedded",
     show_default=True,
-    help="Whose verifier is asked; the embedded engine has none yet.",
+    help="Whose verifier is asked; 'both' compares their verdicts.",
 )
 @click.option("-p", "--program", metavar="NAME", help="Only this program.")
+@click.option("--log", "with_log", is_flag=True, help="Print the verifier's log of each program.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the whole logs.")
-def check(file: Path, engine: str, program: str | None, as_json: bool) -> int:
+@click.option(
+    "--html",
+    "page",
+    metavar="OUT",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a page that shows rejected programs: source, instructions, the failing path, states.",
+)
+def check(file: Path, engine: str, program: str | None, with_log: bool, as_json: bool, page: Path | None) -> int:
     """Ask a verifier for its verdict on every program of an object.
 
-    FILE is an object or a .bpf.c file. Nothing is run. The exit code is 1 if a program is rejected.
+    FILE is an object or a .bpf.c file. Nothing is run. The exit code is 1 if a program is rejected, or if the verifiers disagree.
     """
-    from bpfcrypto.engine import Checker
-    from bpfcrypto.errors import NotSupportedError
-    from bpfcrypto.runtime import open_engine
-
     spec = read_spec(file)
     if program is not None:
         require_program(spec, program)
-    with open_engine(engine) as opened:
-        name = opened.name
-        if not isinstance(opened, Checker):
-            raise NotSupportedError(
-                f"checking programs on the {name} engine",
-                requires="it has no verifier yet",
-                hint="--engine kernel asks the running kernel",
-            )
-        verdicts = opened.check(spec, programs=None if program is None else [program])
+    names = None if program is None else [program]
+    asked = ["embedded", "kernel"] if engine == "both" else [engine]
+    said = {name: judge(spec, name, names) for name in asked}
+    shown = said[asked[0]]
+    differences = disagreements(shown, said[asked[1]]) if engine == "both" else []
+    if page is not None:
+        from bpfcrypto.cli.page import write_page
+
+        write_page(page, spec, shown, asked[0])
     if as_json:
-        print_json({"engine": name, "programs": [as_dict(verdict) for verdict in verdicts]})
+        document: dict[str, object] = {"engine": engine, "programs": [as_dict(verdict) for verdict in shown]}
+        if engine == "both":
+            document |= {"kernel": [as_dict(verdict) for verdict in said["kernel"]], "disagreements": differences}
+        print_json(document)
     else:
-        _print(verdicts, name)
-    return OK if all(verdict.accepted for verdict in verdicts) else REJECTED
+        _print(shown, with_log=with_log)
+        for text in differences:
+            click.echo(f"disagreement: {text}")
+        note(f"verdicts of the {asked[0]} engine" + (f"; {_agreement(differences)}" if engine == "both" else ""))
+    return OK if all(verdict.accepted for verdict in shown) and not differences else REJECTED
+
+
+def judge(spec: CollectionSpec, engine: str, names: Sequence[str] | None) -> tuple[Verdict, ...]:
+    """The verdicts of an engine."""
+    if engine == "kernel":
+        from bpfcrypto.kernel.engine import KernelEngine
+
+        with KernelEngine() as kernel:
+            return kernel.check(spec, programs=names)
+    from bpfcrypto.embedded.engine import EmbeddedEngine
+
+    reporter = Reporter()
+    with EmbeddedEngine(progress=reporter) as embedded:
+        try:
+            return embedded.check(spec, programs=names)
+        finally:
+            reporter.clear()
+
+
+class Reporter:
+    """A line on standard error that says how far the verifier got, once it takes longer than two seconds.
+
+    On a terminal the line is written over itself; elsewhere there is one line for each program.
+    """
+
+    def __init__(self) -> None:
+        self._program = ""
+        self._started = self._shown = 0.0
+        self._said = False
+
+    def __call__(self, program: str, visited: int) -> None:
+        now = time.monotonic()
+        if program != self._program:
+            self.clear()
+            self._program, self._started, self._shown = program, now, 0.0
+        if now - self._started < _PATIENCE_S or now - self._shown < _STEP_S:
+            return
+        text = f"verifying {program}: {visited} instructions visited"
+        if sys.stderr.isatty():
+            click.echo(f"\r{text}", nl=False, err=True)
+        elif not self._said:
+            click.echo(text, err=True)
+        self._shown, self._said = now, True
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._said and sys.stderr.isatty():
+            click.echo("\r\033[K", nl=False, err=True)
+        self._said = False
+
+
+def disagreements(ours: Sequence[Verdict], theirs: Sequence[Verdict]) -> list[str]:
+    """In what two verifiers differ, a line for each program: the verdict, the errno, the last line."""
+    found = []
+    for mine, other in zip(ours, theirs, strict=True):
+        if (mine.accepted, mine.errno, mine.message) != (other.accepted, other.errno, other.message):
+            found.append(f"{mine.program}: the embedded engine {_said(mine)}, the kernel {_said(other)}")
+    return found
 
 
 def as_dict(verdict: Verdict) -> dict[str, object]:
@@ -66,6 +140,7 @@ def as_dict(verdict: Verdict) -> dict[str, object]:
         "errno": verdict.errno,
         "message": verdict.message,
         "insns_processed": verdict.insns_processed,
+        "diagnostic": None if verdict.diagnostic is None else verdict.diagnostic.as_dict(),
         "log": verdict.log,
     }
 
@@ -74,19 +149,26 @@ def _word(verdict: Verdict) -> str:
     return "accepted" if verdict.accepted else "rejected"
 
 
-def _print(verdicts: tuple[Verdict, ...], engine: str) -> None:
+def _said(verdict: Verdict) -> str:
+    return "accepts" if verdict.accepted else f"rejects with errno {verdict.errno} ('{verdict.message}')"
+
+
+def _agreement(differences: Sequence[str]) -> str:
+    return f"the kernel disagrees on {len(differences)}" if differences else "the kernel agrees"
+
+
+def _print(verdicts: Sequence[Verdict], *, with_log: bool) -> None:
+    from bpfcrypto.cli.explain import explanation
+
     print_table(
         ("program", "section", "type", "verdict", "instructions", "message"),
         [(v.program, v.section, v.type.name, _word(v), v.insns_processed, v.message) for v in verdicts],
         right=("instructions",),
     )
-    out = console()
     for verdict in verdicts:
-        if not verdict.accepted:
-            lines = verdict.log.rstrip().splitlines()
-            out.print(f"\n{verdict.program}:", markup=False, style="bold")
-            if len(lines) > _LOG_LINES:
-                out.print(f"  ({len(lines) - _LOG_LINES} lines omitted; --json has them all)", markup=False)
-            for line in lines[-_LOG_LINES:]:
-                out.print(f"  {line}", markup=False, soft_wrap=True)
-    note(f"verdicts of the {engine} engine")
+        if with_log:
+            click.echo(f"\n{verdict.program}:\n{verdict.log.rstrip()}")
+        if verdict.diagnostic is not None:
+            click.echo()
+            for line in explanation(verdict.program, verdict.section, verdict.diagnostic, verdict.errno):
+                click.echo(line.rstrip())

@@ -100,12 +100,22 @@ def print_error(error: BpfCryptoError) -> None:
     """Print an error and what to do about it on standard error."""
     lines = str(getattr(error, "log", "")).rstrip().splitlines()
     if isinstance(error, VerifierError):
-        lines = lines[-_LOG_LINES:]
+        lines = _explained(error) or lines[-_LOG_LINES:]
     for line in lines:
         click.echo(line, err=True)
     click.echo(f"{_styled('error:', 'red')} {error}", err=True)
     if error.hint:
         click.echo(f"{_styled('hint:', 'cyan')} {error.hint}", err=True)
+
+
+def _explained(error: VerifierError) -> list[str]:
+    """A rejection in words, where there are some."""
+    from bpfcrypto.cli.explain import explanation
+    from bpfcrypto.verifier.diag import Diagnostic
+
+    if not isinstance(error.diagnostic, Diagnostic):
+        return []
+    return [*explanation(error.program, "", error.diagnostic, error.errno), ""]
 
 
 def _print_usage_error(error: click.ClickException) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from bpfcrypto.abi.maps import MapType
 from bpfcrypto.engine import Verdict
-from bpfcrypto.errors import NotSupportedError
+from bpfcrypto.errors import NotSupportedError, VerifierError
 from bpfcrypto.kernel.collection import KernelCollection
 from bpfcrypto.kernel.create import create_maps, put_fd
 from bpfcrypto.kernel.fd import Fd
@@ -24,6 +25,7 @@ from bpfcrypto.kernel.objbtf import ObjectBtf
 from bpfcrypto.kernel.prepare import Infos, Prepared, pack_infos, prepare
 from bpfcrypto.kernel.program import KernelProgram
 from bpfcrypto.spec import CollectionSpec, ProgramSpec
+from bpfcrypto.verifier.diag import explain
 
 
 class Loading:
@@ -65,10 +67,16 @@ class Loading:
     def load(self, program: ProgramSpec, *, log: bool = False) -> None:
         """Load one of the chosen programs; with ``log`` the verifier's log is kept."""
         ready = self._prepare(program)
-        if log:
-            fd, text = load_with_log(ready.request, absent=ready.absent)
-        else:
-            fd, text = load_program(ready.request, absent=ready.absent), ""
+        try:
+            if log:
+                fd, text = load_with_log(ready.request, absent=ready.absent)
+            else:
+                fd, text = load_program(ready.request, absent=ready.absent), ""
+        except VerifierError as error:
+            if error.diagnostic is None:
+                error.diagnostic = found = explain(program, program.insns, error.message, error.log)
+                error.hint = error.hint or found.suggestion
+            raise
         self._undo.callback(fd.close)
         self._programs[program.name] = KernelProgram(fd, program, text)
 
@@ -78,7 +86,10 @@ class Loading:
             ready = self._prepare(program)
         except NotSupportedError as error:
             return Verdict(program.name, program.section, program.type, False, errno.ESRCH, str(error))
-        return judge(program, ready.request, absent=ready.absent)
+        said = judge(program, ready.request, absent=ready.absent)
+        if said.accepted:
+            return said
+        return replace(said, diagnostic=explain(program, program.insns, said.message, said.log))
 
     def _prepare(self, program: ProgramSpec) -> Prepared:
         descriptors = {name: made.fd for name, made in self._maps.items()}

@@ -129,7 +129,11 @@ def explain(
         raised: the id that the raiser gave, for verdicts that no pattern knows.
     """
     walk = read_walk(log, insns)
-    details = tuple(walk.verdict[:-1]) if walk.verdict and walk.verdict[-1] == message else ()
+    if message in walk.verdict:  # newer kernels have a report behind it
+        del walk.verdict[walk.verdict.index(message) + 1 :]
+        details = tuple(walk.verdict[:-1])
+    else:
+        walk.verdict, details = [message], ()
     rule = find_rule(message, details, raised)
     if walk.steps:
         index = walk.steps[-1].insn

@@ -26,7 +26,7 @@ _INSN: Final = re.compile(r"^(\d+): \([0-9a-f]{2}\) ([^;]*?)\s*(?:; ?(.*))?$")
 _STATE: Final = re.compile(r"^(?:from \d+ to )?\d+(?: \([^)]*\))?: ((?:frame\d+: ?)?(?:R\d|fp-|refs=|cb).*)$")
 _FRAME: Final = re.compile(r"^frame(\d+): ?")
 _BARE: Final = re.compile(r"^ ?(?:frame\d+: ?)?R\d+(?:_[rwDP]+)?=")
-_CHANGE: Final = re.compile(r"^(R\d+|fp-\d+)(?:_[rwDP]+)?=(.*)$")
+_CHANGE: Final = re.compile(r"\b(R\d+|fp-\d+)(?:_[rwDP]+)?=((?:[^\s(]|\((?:[^()]|\([^()]*\))*\))*)")
 _PROCESSED: Final = re.compile(r"^processed \d+ insns")
 _NOISE: Final = (
     "; ",
@@ -131,9 +131,8 @@ def _changes(text: str, depth: int) -> tuple[int | None, dict[tuple[int, str], s
     """The frame that a state's text names, if it does, and its registers and slots."""
     match = _FRAME.match(text)
     frame = int(match[1]) if match else None
-    words = text[match.end() :].split() if match else text.split()
-    found = (_CHANGE.match(word) for word in words)
-    return frame, {(depth if frame is None else frame, each[1]): each[2] for each in found if each}
+    found = _CHANGE.finditer(text, match.end() if match else 0)
+    return frame, {(depth if frame is None else frame, each[1]): each[2] for each in found}
 
 
 def _depth(walk: Walk, insns: Sequence[Insn], index: int, depth: int) -> int:
