@@ -121,14 +121,15 @@ def same_value(old: Reg, new: Reg) -> bool:
     )
 
 
-def _exact(old: Reg, new: Reg, ids: IdMap) -> bool:
+def registers_equal(old: Reg, new: Reg, ids: IdMap) -> bool:
+    """Whether two registers are equal, their ids by the mapping (regs_exact)."""
     return same_value(old, new) and ids.match(old.id, new.id) and ids.match(old.ref_obj_id, new.ref_obj_id)
 
 
 def register_covered(old: Reg, new: Reg, ids: IdMap, exact: Exact) -> bool:
     """Whether the new register is covered by the old one (regsafe)."""
     if exact is Exact.EXACT:
-        return _exact(old, new, ids)
+        return registers_equal(old, new, ids)
     kind = old.type
     if kind is RegType.NOT_INIT:
         return True
@@ -152,8 +153,8 @@ def register_covered(old: Reg, new: Reg, ids: IdMap, exact: Exact) -> bool:
             and range_within(old.num, new.num)
         )
     if kind is RegType.STACK:
-        return old.frameno == new.frameno and _exact(old, new, ids)
-    return kind is RegType.ARENA or _exact(old, new, ids)
+        return old.frameno == new.frameno and registers_equal(old, new, ids)
+    return kind is RegType.ARENA or registers_equal(old, new, ids)
 
 
 def _scalar_covered(old: Reg, new: Reg, ids: IdMap, exact: Exact) -> bool:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 from bpfcrypto.isa.opcode import MAY_GOTO
 from bpfcrypto.verifier.backtrack import Backtracker, forget_precision, mark_all_precise
 from bpfcrypto.verifier.cfg import Flow
-from bpfcrypto.verifier.equal import Exact, covered, iterators_moved, may_loop, same_value
+from bpfcrypto.verifier.equal import Exact, IdMap, covered, iterators_moved, may_loop, registers_equal
 from bpfcrypto.verifier.liveness import StackLiveness
 from bpfcrypto.verifier.regtext import format_state
 from bpfcrypto.verifier.state import (
@@ -379,24 +379,25 @@ def widen(old: State, new: State) -> None:
     The values of a loop that is known to end need not come back to what they were; that they did not matter so far is taken as a
     hint that they do not matter at all. If they do, the next round finds out.
     """
+    ids = IdMap(0)
     for before, now in zip(old.frames, new.frames, strict=True):
         for regno in range(FP):
-            now.regs[regno] = _widened(before.regs[regno], now.regs[regno])
+            now.regs[regno] = _widened(before.regs[regno], now.regs[regno], ids)
         for number in range(min(len(before.stack), len(now.stack))):
             one, other = before.stack[number], now.stack[number]
             if one.kinds[7] == 1 and other.kinds[7] == 1:
-                reg = _widened(one.reg, other.reg)
+                reg = _widened(one.reg, other.reg, ids)
                 if reg is not other.reg:
                     now.stack[number] = other._replace(reg=reg)
 
 
-def _widened(old: Reg, new: Reg) -> Reg:
+def _widened(old: Reg, new: Reg, ids: IdMap) -> Reg:
     if (
         old.type is not RegType.SCALAR
         or new.type is not RegType.SCALAR
         or old.precise
         or new.precise
-        or same_value(old, new)
+        or registers_equal(old, new, ids)
     ):
         return new
     return SCALAR_UNKNOWN
