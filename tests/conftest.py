@@ -79,7 +79,8 @@ def one_cpu() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def compile_bpf(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> CompileBpf:
     """``compile_bpf(source, cpu="v3")`` gives the object of a C text; results are kept between sessions."""
-    kept = pytestconfig.cache.mkdir("bpf") if pytestconfig.cache else tmp_path_factory.mktemp("bpf")
+    cache = getattr(pytestconfig, "cache", None)  # absent under -p no:cacheprovider
+    kept = cache.mkdir("bpf") if cache else tmp_path_factory.mktemp("bpf")
 
     def build(source: str, *, cpu: str = "v3") -> bytes:
         digest = hashlib.sha256(f"{_toolchain()}\0{cpu}\0{source}".encode()).hexdigest()
