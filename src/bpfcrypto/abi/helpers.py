@@ -19,6 +19,7 @@ class Arg(Enum):
 
     ANYTHING = "x"
     CTX = "c"
+    CTX_OR_NULL = "C"
     MAP = "m"
     MAP_KEY = "k"
     MAP_VALUE = "v"
@@ -220,8 +221,8 @@ _ROWS = (
     Helper(81, "bpf_get_local_storage"),
     Helper(82, "bpf_sk_select_reuseport"),
     _row(83, "skb_ancestor_cgroup_id", "cx", SKB),
-    _row(84, "sk_lookup_tcp", "crsxx", PACKET, ret=Ret.SOCKET_OR_NULL, reason=_SOCKETS),
-    _row(85, "sk_lookup_udp", "crsxx", PACKET, ret=Ret.SOCKET_OR_NULL, reason=_SOCKETS),
+    _row(84, "sk_lookup_tcp", "crzxx", PACKET, ret=Ret.SOCKET_OR_NULL, reason=_SOCKETS),
+    _row(85, "sk_lookup_udp", "crzxx", PACKET, ret=Ret.SOCKET_OR_NULL, reason=_SOCKETS),
     _row(86, "sk_release", "S", PACKET, reason=_SOCKETS),
     _row(87, "map_push_elem", "mvx", ALL),
     _row(88, "map_pop_elem", "mV", ALL),
@@ -235,7 +236,7 @@ _ROWS = (
     _row(96, "tcp_sock", "B", SKB, ret=Ret.TCP_SOCK_OR_NULL, reason=_SOCKETS),
     _row(97, "skb_ecn_set_ce", "c", SKB),
     _row(98, "get_listener_sock", "B", SKB, ret=Ret.SOCKET_OR_NULL, reason=_SOCKETS),
-    _row(99, "skc_lookup_tcp", "crsxx", PACKET, ret=Ret.SOCK_COMMON_OR_NULL, reason=_SOCKETS),
+    _row(99, "skc_lookup_tcp", "crzxx", PACKET, ret=Ret.SOCK_COMMON_OR_NULL, reason=_SOCKETS),
     _row(100, "tcp_check_syncookie", "Srsrs", PACKET, gpl_only=True, reason=_SOCKETS),
     Helper(101, "bpf_sysctl_get_name"),
     Helper(102, "bpf_sysctl_get_current_value"),
@@ -258,7 +259,7 @@ _ROWS = (
     Helper(119, "bpf_read_branch_records"),
     _row(120, "get_ns_current_pid_tgid", "xxws", ALL, reason=_TASKS),
     _row(121, "xdp_output", "Tmxrz", SYSCALL, gpl_only=True, reason=_TRACING),
-    _row(122, "get_netns_cookie", "c", SKB, reason=_NAMESPACES),
+    _row(122, "get_netns_cookie", "C", SKB, reason=_NAMESPACES),
     _row(123, "get_current_ancestor_cgroup_id", "x", ALL, reason=_CGROUPS),
     _row(124, "sk_assign", "cSx", SKB, reason=_SOCKETS),
     _row(125, "ktime_get_boot_ns", "", ALL),
@@ -285,7 +286,7 @@ _ROWS = (
     Helper(146, "bpf_inode_storage_delete"),
     Helper(147, "bpf_d_path"),
     _row(148, "copy_from_user", "wzx", ALL, sleepable=True),
-    _row(149, "snprintf_btf", "wsrsx", ALL, reason=_TYPES),
+    _row(149, "snprintf_btf", "Wsrsx", ALL, reason=_TYPES),
     Helper(150, "bpf_seq_printf_btf"),
     _row(151, "skb_cgroup_classid", "c", SKB),
     _row(152, "redirect_neigh", "xnzx", SKB),
@@ -299,10 +300,10 @@ _ROWS = (
     _row(160, "ktime_get_coarse_ns", "", PACKET),
     Helper(161, "bpf_ima_inode_hash"),
     _row(162, "sock_from_file", "T", SYSCALL, ret=Ret.BTF_ID_OR_NULL, reason=_SOCKETS),
-    _row(163, "check_mtu", "ciWxx", PACKET, gpl_only=True, reason=_ROUTES),
+    _row(163, "check_mtu", "cxixx", PACKET, gpl_only=True, reason=_ROUTES),
     _row(164, "for_each_map_elem", "mfpx", ALL),
     _row(165, "snprintf", "Nzqnz", ALL, gpl_only=True),
-    _row(166, "sys_bpf", "xWs", SYSCALL, reason=_SYSTEM_CALLS),
+    _row(166, "sys_bpf", "xrs", SYSCALL, reason=_SYSTEM_CALLS),
     _row(167, "btf_find_by_name_kind", "rsxx", SYSCALL, reason=_SYSTEM_CALLS),
     _row(168, "sys_close", "x", SYSCALL, reason=_SYSTEM_CALLS),
     _row(169, "timer_init", "tmx", ALL, gpl_only=True, reason=_TIMERS),
@@ -333,7 +334,7 @@ _ROWS = (
     _row(194, "kptr_xchg", "KP", ALL, ret=Ret.KPTR_OR_NULL),
     _row(195, "map_lookup_percpu_elem", "mkx", ALL, ret=Ret.MAP_VALUE_OR_NULL),
     _row(196, "skc_to_mptcp_sock", "B", ALL, ret=Ret.BTF_ID_OR_NULL, reason=_SOCKETS),
-    _row(197, "dynptr_from_mem", "WzxD", ALL),
+    _row(197, "dynptr_from_mem", "wzxD", ALL),
     _row(198, "ringbuf_reserve_dynptr", "mxxE", ALL),
     _row(199, "ringbuf_submit_dynptr", "Rx", ALL, ret=Ret.VOID),
     _row(200, "ringbuf_discard_dynptr", "Rx", ALL, ret=Ret.VOID),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from bpfcrypto.abi.helpers import Arg, Helper
 from bpfcrypto.abi.maps import MapType
+from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.btf.record import FieldKind
 from bpfcrypto.verifier import dynptr, locks, mem_region
 from bpfcrypto.verifier.alu import is_pointer_value
@@ -86,6 +87,7 @@ def _memory(**more: bool | int) -> Rule:
 
 RULES: Final[Mapping[Arg, Rule]] = {
     Arg.CTX: Rule(((_T.CTX, 0),)),
+    Arg.CTX_OR_NULL: Rule(((_T.CTX, 0),), null=True),
     Arg.MAP: Rule(((_T.CONST_MAP, 0),)),
     Arg.MAP_KEY: Rule(_MEM_KINDS),
     Arg.MAP_VALUE: Rule(_MEM_KINDS),
@@ -120,6 +122,9 @@ RULES: Final[Mapping[Arg, Rule]] = {
 _DYNPTRS: Final = frozenset({Arg.DYNPTR, Arg.DYNPTR_UNINIT, Arg.DYNPTR_RINGBUF, Arg.DYNPTR_RINGBUF_UNINIT})
 _PACKET: Final = frozenset({_T.PACKET, _T.PACKET_META})
 
+_OBJECTS_IN_SYSCALLS: Final = frozenset({"bpf_get_socket_cookie", "bpf_xdp_get_buff_len"})
+"""Helpers that take a socket or a packet of the kernel, not the context, in programs that run as system calls."""
+
 PACKET_ACCESS: Final = frozenset(
     f"bpf_{name}"
     for name in (
@@ -127,8 +132,6 @@ PACKET_ACCESS: Final = frozenset(
         "map_update_elem",
         "map_delete_elem",
         "map_push_elem",
-        "map_pop_elem",
-        "map_peek_elem",
         "map_lookup_percpu_elem",
         "csum_diff",
         "sk_lookup_tcp",
@@ -227,7 +230,7 @@ def check(env: Environment, state: State, helper: Helper, number: int, meta: Met
     if reg.type in _PACKET and not (mem_region.may_touch_packet(env) and helper.name in PACKET_ACCESS):
         raise Rejected(EACCES, "helper access to the packet is not allowed", register=regno, id="packet-helper")
     rule = RULES.get(arg)
-    if rule is None:
+    if rule is None or (helper.name in _OBJECTS_IN_SYSCALLS and env.program.type is ProgType.SYSCALL):
         raise not_modelled(f"argument {number} of {helper.name}")
     if meta.spec is not None and meta.spec.type in (MapType.SOCKMAP, MapType.SOCKHASH):
         raise not_modelled("maps of sockets")

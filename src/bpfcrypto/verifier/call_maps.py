@@ -91,9 +91,14 @@ _TYPES_OF: Final[Mapping[int, frozenset[MapType]]] = {
 _WRITERS: Final = _ids("map_delete_elem", "map_update_elem", "map_push_elem", "map_pop_elem")
 
 
+def read_only(spec: MapSpec) -> bool:
+    """Whether programs may only read the values: the kernel makes every device map so."""
+    return bool(spec.flags & MapFlag.RDONLY_PROG) or spec.type in (MapType.DEVMAP, MapType.DEVMAP_HASH)
+
+
 def check_writable(helper: Helper, spec: MapSpec | None) -> None:
     """That a helper does not change a map that programs may only read."""
-    if spec is not None and helper.id in _WRITERS and spec.flags & MapFlag.RDONLY_PROG:
+    if spec is not None and helper.id in _WRITERS and read_only(spec):
         raise Rejected(EACCES, "write into map forbidden", id="map-access")
 
 

@@ -22,6 +22,7 @@ from bpfcrypto.verifier.state import (
     Rejected,
     Slot,
     SlotKind,
+    not_modelled,
 )
 from bpfcrypto.verifier.typename import iter_name
 
@@ -39,6 +40,8 @@ def slots(target: BtfTarget) -> int:
     """Stack slots of an iterator of that type."""
     record = target.btf[target.id]
     assert isinstance(record, Composite)
+    if not record.size:
+        raise not_modelled(f"iterators of type {iter_name(*target)}")
     return record.size // REG_SIZE
 
 

@@ -17,7 +17,7 @@ from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.btf.record import FieldKind
 from bpfcrypto.btf.types import Kind as BtfKind
 from bpfcrypto.isa.opcode import Class, Mode
-from bpfcrypto.verifier import local
+from bpfcrypto.verifier import call_maps, local
 from bpfcrypto.verifier.bounds import S64_MIN, signed32
 from bpfcrypto.verifier.mem_btf import check_offset, struct_ids_match
 from bpfcrypto.verifier.state import (
@@ -129,7 +129,7 @@ def may_touch_packet(env: Environment) -> bool:
 def check_map_access_flags(reg: Reg, regno: int, off: int, size: int, write: bool) -> None:
     """That programs may read, or write, the values of this map."""
     spec = reg.map.spec
-    if write and spec.flags & MapFlag.RDONLY_PROG:
+    if write and call_maps.read_only(spec):
         what = "write into"
     elif not write and spec.flags & MapFlag.WRONLY_PROG:
         what = "read from"
