@@ -17,13 +17,14 @@ Source: kernel/bpf/verifier.c of 6.18 (backtrack_insn, __mark_chain_precision, p
 
 from __future__ import annotations
 
+from errno import EFAULT
 from typing import TYPE_CHECKING
 
 from bpfcrypto.errors import InternalError
 from bpfcrypto.isa.opcode import Class, Kind, Op, PseudoCall
 from bpfcrypto.verifier.cfg import TAIL_CALL, Flow, is_call
 from bpfcrypto.verifier.liveness import ARGUMENTS
-from bpfcrypto.verifier.state import FP, MAX_FRAMES, InsnFlag, RegType, SlotKind
+from bpfcrypto.verifier.state import FP, MAX_FRAMES, InsnFlag, RegType, Rejected, SlotKind
 
 if TYPE_CHECKING:
     from bpfcrypto.isa.insn import Insn
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from bpfcrypto.verifier.state import Frame, Jump, State
 
 _SPILL = int(SlotKind.SPILL)
-_ALWAYS = -1
 
 
 class _CannotFollow(Exception):
@@ -64,10 +64,18 @@ class Backtracker:
         self._regs = [0] * MAX_FRAMES
         self._slots = [0] * MAX_FRAMES
         self._changed = False
-        self._concerns = tuple(_concern(row, insn) for row, insn in zip(env.rows, env.insns, strict=True))
+        pairs = tuple(zip(env.rows, env.insns, strict=True))
+        self._moves = tuple(_move(row, insn) for row, insn in pairs)
+        self._concerns = tuple(_concern(row, insn, move) for (row, insn), move in zip(pairs, self._moves, strict=True))
 
     def mark(self, state: State, regno: int) -> None:
-        """A register of the running frame matters (mark_chain_precision)."""
+        """A register of the running frame matters (mark_chain_precision).
+
+        Raises:
+            Rejected: it holds a pointer, which the kernel takes for a mistake of its own.
+        """
+        if state.frames[-1].regs[regno].type is not RegType.SCALAR:
+            raise Rejected(EFAULT, "verifier bug: backtracking misuse")
         self._regs[len(state.frames) - 1] |= 1 << regno
         self._follow(state)
 
@@ -111,7 +119,7 @@ class Backtracker:
         return not any(self._regs) and not any(self._slots)
 
     def _walk(self, start: State) -> None:
-        regs, concerns = self._regs, self._concerns
+        regs, concerns, moves = self._regs, self._concerns, self._moves
         state: State | None = start
         index, following, skip = start.index, -1, True
         while state is not None:
@@ -124,9 +132,14 @@ class Backtracker:
                 entry = history[left - 1] if left and history[left - 1].insn == index else None
                 if skip:
                     skip = False
-                elif entry is not None or concerns[index] == _ALWAYS or concerns[index] & regs[self._frame]:
+                elif entry is not None or (concern := concerns[index]) is None:
                     self._back(index, following, entry)
                     if self._is_empty():
+                        return
+                elif concern & (mask := regs[self._frame]):
+                    keep, add = moves[index]
+                    regs[self._frame] = mask = (mask & keep) | add
+                    if not mask and self._is_empty():
                         return
                 following = index
                 if index == first and (not left or (left == 1 and entry is not None)):
@@ -327,15 +340,31 @@ def _slot_of(entry: Jump) -> int:
     return entry.flags >> InsnFlag.SLOT_SHIFT & InsnFlag.SLOT_MASK
 
 
-def _concern(row: Opcode | None, insn: Insn) -> int:
-    """Which wishes for registers of its frame an instruction answers, if nothing is recorded of it: a mask, or _ALWAYS."""
+def _move(row: Opcode | None, insn: Insn) -> tuple[int, int]:
+    """What an instruction of which nothing is recorded does to the wishes for registers: which it keeps, and which it adds."""
+    dst, src = 1 << insn.dst, 1 << insn.src
+    operand = src if row is not None and row.reg and insn.src != FP else 0
+    match row.kind if row is not None else None:
+        case Kind.ALU:
+            return -1, operand
+        case Kind.MOV | Kind.CAST:
+            return ~dst, operand
+        case Kind.LOAD | Kind.LDDW:
+            return ~dst, 0
+        case Kind.BRANCH if row is not None and row.reg:
+            return -1, dst | src
+    return -1, 0
+
+
+def _concern(row: Opcode | None, insn: Insn, move: tuple[int, int]) -> int | None:
+    """The wishes for registers that make an instruction do its move, as a mask; None where there is more to it than a move."""
     if row is None:
-        return _ALWAYS if insn.code else 0
-    if row.kind in (Kind.CALL, Kind.EXIT):
-        return _ALWAYS
-    if row.kind is Kind.BRANCH:
-        return 1 << insn.dst | 1 << insn.src if row.reg else 0
-    return 0 if row.kind in (Kind.GOTO, Kind.MAY_GOTO) else 1 << insn.dst
+        return 0 if not insn.code else None
+    if row.kind in (Kind.CALL, Kind.EXIT, Kind.STORE, Kind.ATOMIC, Kind.LEGACY):
+        return None
+    if move == (-1, 0):
+        return 0
+    return 1 << insn.dst | 1 << insn.src if row.kind is Kind.BRANCH else 1 << insn.dst
 
 
 def mark_all_precise(state: State) -> None:

@@ -51,15 +51,11 @@ def join(old: Reg, new: Reg) -> Reg:
     """What two paths agree on: the kind of pointer and where it points, and the value where it is the same."""
     if old.type is not new.type or old.type is RegType.NOT_INIT:
         return NOT_INIT
-    same = old.num is new.num or old.num == new.num
+    num = old.num if old.num is UNKNOWN or old.num is new.num or old.num == new.num else UNKNOWN
     target = old.target if old.target is new.target or old.target == new.target else None
-    if same and target is old.target and old.flags == new.flags and old.off == new.off and old.id == new.id:
+    flags = old.flags | new.flags
+    off = old.off if old.off == new.off else 0
+    frameno = old.frameno if old.frameno == new.frameno else -1
+    if num is old.num and target is old.target and flags == old.flags and off == old.off and frameno == old.frameno:
         return old
-    return Reg(
-        old.type,
-        old.flags | new.flags,
-        old.num if same else UNKNOWN,
-        old.off if old.off == new.off else 0,
-        frameno=old.frameno if old.frameno == new.frameno else -1,
-        target=target,
-    )
+    return Reg(old.type, flags, num, off, frameno=frameno, target=target)
