@@ -8,7 +8,7 @@ Source: kernel/bpf/verifier.c of 6.18 (resolve_pseudo_ldimm64, check_map_prog_co
 
 from __future__ import annotations
 
-from errno import E2BIG, EBADF, EINVAL
+from errno import E2BIG, EBADF, EINVAL, EPROTO
 from typing import TYPE_CHECKING, Final
 
 from bpfcrypto.abi.errno import ENOTSUPP
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from bpfcrypto.verifier.state import State
 
 MAX_USED_MAPS: Final = 64
+MAX_VALUE_OFFSET: Final = 1 << 29
 
 _SLEEPABLE_MAPS: Final = frozenset(
     {
@@ -102,6 +103,8 @@ def _check_target(env: Environment, index: int, used: set[str]) -> None:
         insn.src in (PseudoImm.MAP_FD, PseudoImm.MAP_IDX) and env.insns[index + 1].imm
     ):
         raise Rejected(EINVAL, "unrecognized bpf_ld_imm64 insn")
+    if insn.src in (PseudoImm.MAP_IDX, PseudoImm.MAP_IDX_VALUE):
+        raise Rejected(EPROTO, "fd_idx without fd_array is invalid")
     spec = env.spec.maps.get(ref.name) if ref is not None else None
     if spec is None:
         raise Rejected(EBADF, f"fd {insn.imm} is not pointing to valid bpf_map")
@@ -130,6 +133,9 @@ def _check_use(env: Environment, spec: MapSpec) -> None:
 
 
 def _check_value(spec: MapSpec, offset: int) -> None:
+    if not 0 <= offset < MAX_VALUE_OFFSET:
+        text = f"direct value offset of {offset & bounds.U32_MAX} is not allowed"
+        raise Rejected(EINVAL, text, id="map-bounds")
     if not has_direct_value(spec):
         raise Rejected(EINVAL, "no direct value access support for this map type")
     if offset >= spec.value_size or spec.max_entries != 1:

@@ -249,12 +249,12 @@ def _write_variable(env: Environment, state: State, frame: Frame, low: int, high
         if kind == _INVALID and not env.options.allow_uninit_stack:
             message = "uninit stack in range of var-offset write prohibited for !root"
             raise Rejected(EINVAL, f"{message}; insn {index}, off: {off}", id="stack-uninit")
-        new = _MISC
+        new, kinds = _MISC, slot.kinds
         if zero and kind == _ZERO:
             new, kept_zero = _ZERO, True
-        frame.stack[spi] = Slot(
-            slot.kinds[:i] + bytes([new]) + slot.kinds[i + 1 :], slot.reg._replace(type=RegType.NOT_INIT)
-        )
+        if kinds[7] in _SPECIAL:
+            kinds = kinds.translate(_SCRUB)
+        frame.stack[spi] = Slot(kinds[:i] + bytes([new]) + kinds[i + 1 :], slot.reg._replace(type=RegType.NOT_INIT))
     if kept_zero and value >= 0:
         env.mark_precise(state, value)
 

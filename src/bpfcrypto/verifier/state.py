@@ -256,7 +256,7 @@ AT_PKT_END: Final = -1
 BEYOND_PKT_END: Final = -2
 """``Reg.range`` of packet pointers compared with the packet's end (enum of the same names)."""
 
-NOT_INIT: Final = Reg()
+NOT_INIT: Final = Reg(num=UNKNOWN)
 SCALAR_UNKNOWN: Final = Reg(RegType.SCALAR, num=UNKNOWN)
 SCALAR_ZERO: Final = Reg(RegType.SCALAR, num=ZERO)
 
