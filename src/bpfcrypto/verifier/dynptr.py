@@ -76,7 +76,8 @@ def object_slot(env: Environment, state: State, reg: Reg, what: str, count: int)
         env.note(f"{what} has to be at a constant offset")
         return MISPLACED
     off = reg.off + reg.num.smin
-    spi = (-off - 1) // REG_SIZE if off < 0 else -1
+    # The division rounds towards zero in C: the frame pointer itself passes for slot 0 here and fails when it is accessed.
+    spi = (-off - 1) // REG_SIZE if off < 0 else -1 if off else 0
     if off % REG_SIZE or spi + 1 < count:
         env.note(f"cannot pass in {what} at an offset={off}")
         return MISPLACED
@@ -162,7 +163,7 @@ def check_argument(
 
 def mark_read(env: Environment, state: State, reg: Reg, count: int) -> None:
     """The ``count`` slots of an object are read (mark_stack_slot_obj_read)."""
-    spi = (-(reg.off + reg.num.smin) - 1) // REG_SIZE
+    spi = max(-(reg.off + reg.num.smin) - 1, 0) // REG_SIZE
     mask = (1 << count) - 1 << (spi - count + 1)
     env.stack_read(state, reg.frameno, mask)
     env.touched_slots |= mask

@@ -273,7 +273,12 @@ def _kind(a: _Argument) -> ArgKind:
     if name in _CALLBACKS:
         return ArgKind.CALLBACK
     sized = _is_sized(a)
-    if is_scalar(target) or _is_plain(a, a.pointee, 0) or (sized and isinstance(target, Void)):
+    if struct in _SIZE_UNKNOWN or (
+        struct and isinstance(target, Composite) and not target.size and struct not in _OPAQUE
+    ):
+        raise not_modelled(f"struct {struct} as an argument of {a.meta.kfunc.name}")
+    plain = struct not in _OPAQUE and _is_plain(a, a.pointee, 0)
+    if is_scalar(target) or plain or (sized and isinstance(target, Void)):
         return ArgKind.SIZED if sized else ArgKind.MEMORY
     void = "void, " if sized else ""
     text = f"arg#{a.number} pointer type {kind_name(target)} {target.name} must point to {void}scalar, or struct with scalar"
@@ -287,6 +292,26 @@ _BY_SUFFIX: Final = {
     "__map": ArgKind.MAP,
     "__irq_flag": ArgKind.IRQ_FLAG,
 }
+
+
+_OPAQUE: Final = frozenset(
+    {
+        "bpf_key",
+        "bpf_map",
+        "cgroup",
+        "cgroup_subsys_state",
+        "nf_conn",
+        "nf_conn___init",
+        "prog_test_ref_kfunc",
+        "sock",
+        "task_struct",
+        "xfrm_state",
+    }
+)
+"""Structs that hold pointers in the kernel, where ``abi/kernel.btf`` has a part of them or nothing: no plain memory can be one."""
+
+_SIZE_UNKNOWN: Final = frozenset({"bpf_cpumask", "cpumask"})
+"""Structs that are as large as the number of CPUs that the kernel was built for asks."""
 
 
 def _is_sized(a: _Argument) -> bool:

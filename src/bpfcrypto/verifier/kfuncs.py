@@ -339,7 +339,7 @@ def _cast(call: _Call) -> Reg:
     """Any address as a pointer to a kernel struct, or to nothing in particular; loads through it are caught where they fault."""
     number, types = call.meta.constant or 0, call.types
     if number >= len(types):
-        text = f"Unknown type ID {number} passed to kfunc bpf_rdonly_cast"
+        text = f"Unknown type ID {bounds.signed32(number & 0xFFFFFFFF)} passed to kfunc bpf_rdonly_cast"
         raise Rejected(EINVAL, text, register=2, id="cast-type")
     record = types[number]
     if isinstance(record, Composite):
