@@ -211,7 +211,19 @@ DYNPTR: Final[Mapping[str, Row]] = {
     "slice_written": (EACCES, "R0 cannot write into rdonly_mem"),
 }
 
-TABLES: Final = {"owner": OWNER, "closed": CLOSED, "create": CREATE, "kptr": KPTR, "dynptr": DYNPTR}
+CALLS: Final[Mapping[str, Row]] = {
+    "pop_into_packet": (EACCES, "helper access to the packet is not allowed"),
+    "update_device": (EACCES, "write into map forbidden"),
+    "write_device": (EACCES, "write into map forbidden, value_size=4 off=0 size=4"),
+    "mtu_is_no_pointer": (
+        EACCES,
+        "R3 type=scalar expected=fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_",
+    ),
+    "task_on_stack": (EINVAL, "arg#0 pointer type STRUCT task_struct must point to scalar, or struct with scalar"),
+    "iterator_at_frame_pointer": (EACCES, "invalid write to stack R1 off=0 size=8"),
+}
+
+TABLES: Final = {"owner": OWNER, "closed": CLOSED, "create": CREATE, "kptr": KPTR, "dynptr": DYNPTR, "calls": CALLS}
 
 
 @cache
