@@ -11,7 +11,7 @@ RUNTIME := $(VENV)/.bpfcrypto
 DEVELOPMENT := $(VENV)/.bpfcrypto-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bpf bench clean
+.PHONY: help setup demo test fuzz lint format bpf bench clean
 
 help: ## print this
 	@echo "bpfcrypto: BPF programs with crypto kfuncs, on any machine or on the real kernel"
@@ -25,6 +25,9 @@ demo: $(RUNTIME) ## encrypt and decrypt a real capture, and compare: the main jo
 
 test: $(DEVELOPMENT) ## run the tests; those that need bpf(2) are skipped where it is not to be had
 	@$(BIN)/python -m pytest -q $(ARGS)
+
+fuzz: $(DEVELOPMENT) ## compare the verifiers on random programs for a minute (ARGS='--seconds 600'); needs bpf(2)
+	@$(BIN)/python tools/fuzz_verifier.py $(ARGS)
 
 lint: $(DEVELOPMENT) ## formatting, lint, types, layers
 	@$(BIN)/ruff format --check --quiet . || { echo "hint: make format"; exit 1; }

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.duel import Class, Outcome, duel, shrink  # noqa: E402: found by the path above
+from support.duel import Class, Outcome, duel, shrink  # noqa: E402
 from support.progen import generate, inject  # noqa: E402
 
 SHRINK_SECONDS = 8
@@ -75,7 +75,7 @@ def main() -> int:
                     patience = time.monotonic() + SHRINK_SECONDS
                     text = shrink(
                         text, broken=broken, like=outcome, patience=lambda end=patience: time.monotonic() < end
-                    )  # type: ignore[misc]
+                    )
                 print(f"{_keep(options.keep, seed, text, outcome)}: {outcome.kind.value}: {outcome.detail}", flush=True)
         seed += 1
     print(f"{seed - first} programs from seed {first}: {accepted} accepted by the kernel, {ran} run on both engines")

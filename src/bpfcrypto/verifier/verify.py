@@ -24,6 +24,7 @@ from bpfcrypto.verifier import (
     calls,
     cfg,
     check_btf,
+    dead_code,
     diag,
     fields,
     kfuncs,
@@ -210,6 +211,8 @@ class _Verifier:
         env.live_regs = live
         self._explore_all(flow, live)
         stack_depth.check(env, flow)
+        assert self._facts is not None
+        dead_code.check(env, flow, self._facts)
 
     def _check_licence(self) -> None:
         calls = any(cfg.is_call(insn, PseudoCall.KFUNC) for insn in self.env.insns)
