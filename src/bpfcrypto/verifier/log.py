@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bpfcrypto.abi.helpers import name as helper_name
@@ -77,6 +78,7 @@ class Trace:
         self._level = level
         self._line: LineInfo | None = None
         self._entries: list[_Entry] = []
+        self._text: tuple[int, str] | None = None
 
     @property
     def position(self) -> int:
@@ -115,7 +117,7 @@ class Trace:
             _Change(
                 index,
                 frame.frameno,
-                tuple((regno, reg) for regno, reg in enumerate(frame.regs) if regs >> regno & 1),
+                tuple([(regno, frame.regs[regno]) for regno in _numbers(regs)]),
                 tuple(frame.stack) if slots else (),
                 slots,
                 tuple(state.refs),
@@ -140,7 +142,9 @@ class Trace:
 
     def text(self) -> str:
         """The log so far, every line with its newline."""
-        return "".join(f"{line}\n" for line in self._render())
+        if self._text is None or self._text[0] != len(self._entries):
+            self._text = len(self._entries), "".join(f"{line}\n" for line in self._render())
+        return self._text[1]
 
     def _render(self) -> Iterator[str]:
         pending: str | None = None
@@ -167,6 +171,12 @@ class Trace:
                 yield entry
         if pending is not None:
             yield pending
+
+
+@cache
+def _numbers(mask: int) -> tuple[int, ...]:
+    """The registers of a mask."""
+    return tuple(regno for regno in range(11) if mask >> regno & 1)
 
 
 def _rebuilt(entry: _Change) -> State:

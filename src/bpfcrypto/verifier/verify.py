@@ -10,9 +10,12 @@ breaks several rules is rejected for the same one. Mirrors bpf_check, do_check a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from errno import E2BIG, EFAULT, EINVAL, ENOMEM
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bpfcrypto.abi.progs import ProgFlag, ProgType
@@ -69,36 +72,51 @@ class Verification:
         accepted: the verdict.
         errno: 0, or the positive errno of BPF_PROG_LOAD.
         message: the last line before the counts; "" for accepted programs.
-        log: the log in the kernel's form.
+        trace: what the log is made of.
         counts: how much was visited and kept.
         facts: what each instruction's registers hold on every path, for a JIT; of accepted programs only.
-        diagnostic: why it was rejected, in words.
+        explain: makes the diagnostic of a rejection from the log.
     """
 
     program: str
     accepted: bool
     errno: int = 0
     message: str = ""
-    log: str = ""
+    trace: Trace | None = None
     counts: Counts = field(default_factory=Counts)
     facts: Facts | None = None
-    diagnostic: diag.Diagnostic | None = None
+    explain: Callable[[str], diag.Diagnostic] | None = None
 
     @property
     def insns_processed(self) -> int:
         """How many instructions were visited."""
         return self.counts.insns
 
+    @property
+    def log(self) -> str:
+        """The log in the kernel's form. Its text is made when it is asked for."""
+        counts = self.counts
+        return (
+            f"{self.trace.text() if self.trace is not None else ''}processed {counts.insns} insns (limit {INSN_LIMIT}) "
+            f"max_states_per_insn {counts.max_states_per_insn} total_states {counts.total_states} "
+            f"peak_states {counts.peak_states} mark_read {counts.longest_walk}\n"
+        )
+
+    @property
+    def diagnostic(self) -> diag.Diagnostic | None:
+        """Why it was rejected, in words, which are found when they are asked for; None for accepted programs."""
+        return self.explain(self.log) if self.explain is not None else None
+
     def error(self) -> VerifierError:
         """The rejection as an exception."""
-        hint = self.diagnostic.suggestion if self.diagnostic is not None else None
+        diagnostic = self.diagnostic
         return VerifierError(
             self.message,
             program=self.program,
             errno=self.errno,
             log=self.log,
-            diagnostic=self.diagnostic,
-            hint=hint or None,
+            diagnostic=diagnostic,
+            hint=(diagnostic.suggestion or None) if diagnostic is not None else None,
         )
 
 
@@ -123,7 +141,20 @@ def verify(
     """
     run = _Verifier(program, spec, program.insns if insns is None else insns, kernel_types, options or Options())
     run.progress = progress
-    return run.verdict()
+    with _without_collections():
+        return run.verdict()
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Keep Python from looking for cycles: a verification makes none, and many values for it to look at."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Pending(NamedTuple):
@@ -175,22 +206,14 @@ class _Verifier:
         except Rejected as rejected:
             if rejected.message:
                 self._trace.note(rejected.message)
-            message, log, env = rejected.message.rpartition("\n")[2].strip(), self._log(), self.env
-            diagnostic = diag.explain(env.program, env.insns, message, log, index=env.index, raised=rejected.id)
-            return Verification(name, False, rejected.errno, message, log, self._counts, diagnostic=diagnostic)
+            message, env = rejected.message.rpartition("\n")[2].strip(), self.env
+            explain = partial(diag.explain, env.program, env.insns, message, index=env.index, raised=rejected.id)
+            return Verification(name, False, rejected.errno, message, self._trace, self._counts, explain=explain)
         self._trace.reset(0)
         for number, each in enumerate(self.env.subprograms):
             if each.called:
                 self._trace.note(f"Func#{number} ('{each.name}') is safe for any args that match its prototype")
-        return Verification(name, True, log=self._log(), counts=self._counts, facts=self._facts)
-
-    def _log(self) -> str:
-        counts = self._counts
-        return (
-            f"{self._trace.text()}processed {counts.insns} insns (limit {INSN_LIMIT}) "
-            f"max_states_per_insn {counts.max_states_per_insn} total_states {counts.total_states} "
-            f"peak_states {counts.peak_states} mark_read {counts.longest_walk}\n"
-        )
+        return Verification(name, True, trace=self._trace, counts=self._counts, facts=self._facts)
 
     def _check(self) -> None:
         env = self.env
