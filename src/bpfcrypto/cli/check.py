@@ -125,7 +125,7 @@ def disagreements(ours: Sequence[Verdict], theirs: Sequence[Verdict]) -> list[st
     """In what two verifiers differ, a line for each program: the verdict, the errno, the last line."""
     found = []
     for mine, other in zip(ours, theirs, strict=True):
-        if (mine.accepted, mine.errno, mine.message) != (other.accepted, other.errno, other.message):
+        if (mine.accepted, mine.errno, _last_line(mine)) != (other.accepted, other.errno, _last_line(other)):
             found.append(f"{mine.program}: the embedded engine {_said(mine)}, the kernel {_said(other)}")
     return found
 
@@ -143,6 +143,12 @@ def as_dict(verdict: Verdict) -> dict[str, object]:
         "diagnostic": None if verdict.diagnostic is None else verdict.diagnostic.as_dict(),
         "log": verdict.log,
     }
+
+
+def _last_line(verdict: Verdict) -> str:
+    """What the log says last of a rejected program. The message may name things that the log has numbers for."""
+    lines = [line for line in verdict.log.splitlines() if not line.startswith("processed ")]
+    return "" if verdict.accepted or not lines else lines[-1]
 
 
 def _word(verdict: Verdict) -> str:

@@ -284,6 +284,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "a loop does not come nearer to its end",
         "the program is in the same state at the same place again, so that the loop may never end",
         "count with a variable that changes each time, and compare it with a constant; or use bpf_loop or bpf_for",
+        detailed=True,
     ),
     _rule(
         "too-complex",
@@ -426,8 +427,8 @@ RULES: Final[tuple[Rule, ...]] = (
         "object-new",
         r"local type|bpf_obj_new|percpu_obj|must be a struct",
         "bpf_obj_new cannot make this type",
-        "it makes structs of the program, of at most 4096 bytes, in programs with types",
-        "pass a struct that the program defines",
+        "it makes structs that the program defines, and nothing else",
+        "wrap the value in a struct",
     ),
     _rule(
         "format",
