@@ -83,10 +83,9 @@ class IdMap:
         return True
 
     def match_scalars(self, old: int, new: int) -> bool:
-        """The same for scalars: one without an id is linked to nothing, which is to have an id that nothing else has."""
+        """The same for scalars: an old one without an id was linked to nothing, and so covers one that is; a new one without has its own."""
         if not old:
-            self._last += 1
-            old = self._last
+            return True
         if not new:
             self._last += 1
             new = self._last
