@@ -132,13 +132,15 @@ class Backtracker:
                 entry = history[left - 1] if left and history[left - 1].insn == index else None
                 if skip:
                     skip = False
-                elif entry is not None or (concern := concerns[index]) is None:
+                elif (concern := concerns[index]) is None or (entry is not None and (entry.flags or entry.linked)):
                     self._back(index, following, entry)
                     if self._is_empty():
                         return
                 elif concern & (mask := regs[self._frame]):
-                    keep, add = moves[index]
-                    regs[self._frame] = mask = (mask & keep) | add
+                    move = moves[index]
+                    if move is None:
+                        raise _CannotFollow
+                    regs[self._frame] = mask = (mask & move[0]) | move[1]
                     if not mask and self._is_empty():
                         return
                 following = index
@@ -340,8 +342,11 @@ def _slot_of(entry: Jump) -> int:
     return entry.flags >> InsnFlag.SLOT_SHIFT & InsnFlag.SLOT_MASK
 
 
-def _move(row: Opcode | None, insn: Insn) -> tuple[int, int]:
-    """What an instruction of which nothing is recorded does to the wishes for registers: which it keeps, and which it adds."""
+def _move(row: Opcode | None, insn: Insn) -> tuple[int, int] | None:
+    """What an instruction of which nothing is recorded does to the wishes for registers: which it keeps, and which it adds.
+
+    None where a wish that concerns it cannot be followed.
+    """
     dst, src = 1 << insn.dst, 1 << insn.src
     operand = src if row is not None and row.reg and insn.src != FP else 0
     match row.kind if row is not None else None:
@@ -351,16 +356,20 @@ def _move(row: Opcode | None, insn: Insn) -> tuple[int, int]:
             return ~dst, operand
         case Kind.LOAD | Kind.LDDW:
             return ~dst, 0
+        case Kind.ATOMIC if row is not None and row.op is Op.LOAD_ACQUIRE:
+            return ~dst, 0
         case Kind.BRANCH if row is not None and row.reg:
             return -1, dst | src
+        case Kind.STORE | Kind.ATOMIC | Kind.LEGACY:
+            return None
     return -1, 0
 
 
-def _concern(row: Opcode | None, insn: Insn, move: tuple[int, int]) -> int | None:
+def _concern(row: Opcode | None, insn: Insn, move: tuple[int, int] | None) -> int | None:
     """The wishes for registers that make an instruction do its move, as a mask; None where there is more to it than a move."""
     if row is None:
         return 0 if not insn.code else None
-    if row.kind in (Kind.CALL, Kind.EXIT, Kind.STORE, Kind.ATOMIC, Kind.LEGACY):
+    if row.kind in (Kind.CALL, Kind.EXIT):
         return None
     if move == (-1, 0):
         return 0
