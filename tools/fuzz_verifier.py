@@ -65,8 +65,9 @@ def main() -> int:
         ran += outcome.ran
         if outcome.kind is Class.AGREE and outcome.pair is not None:
             counted += 1
-            fewer += outcome.pair.ratio < 1
-            more += outcome.pair.ratio > 1
+            ours, theirs = outcome.pair.ours.insns_processed, outcome.pair.theirs.insns_processed
+            fewer += ours < theirs
+            more += ours > theirs
         if outcome.kind.is_wrong:
             known = f"{outcome.kind.value}: {outcome.signature[:200]}"
             seen[known] += 1
