@@ -42,6 +42,10 @@ _CTX_LOADS = {76: RegType.PACKET, 80: RegType.PACKET_END, 140: RegType.PACKET_ME
 
 _REGISTER = re.compile(r"(R\d+|fp-\d+)=")
 _STEP = re.compile(r"(\d+): \([0-9a-f]{2}\) (.*)")
+_AFTER = re.compile(r"(\d+): (R\d+=.*)")
+"""The registers of a step whose line was cut off by a message."""
+
+_BUG = "verifier bug: "
 _SWITCH = re.compile(r"from (\d+) to (\d+): ?(.*)")
 
 
@@ -154,6 +158,14 @@ class _Walker:
         if rest != "safe":
             self.compare(f"from {source} to {target}", _texts(rest))
 
+    def expect_note(self, line: str) -> None:
+        """Check a message that the kernel logged during the last step."""
+        self.replay.compared += 1
+        ours = self.notes.pop(0) if self.notes else ""
+        if ours != line:
+            self.replay.mismatches.append(f"the kernel notes {line}, we {ours}")
+            raise _LostError
+
     def compare(self, where: str, texts: dict[str, str]) -> None:
         for name, text in texts.items():
             if not name.startswith("R"):
@@ -190,6 +202,10 @@ def replay(insns: tuple[Insn, ...], target: MapSpec | None = None) -> Replay:
         for number, line in enumerate(lines):
             if match := _SWITCH.fullmatch(line):
                 walker.switch(int(match[1]), int(match[2]), match[3])
+            elif line.startswith(_BUG):
+                walker.expect_note(line)
+            elif (match := _AFTER.fullmatch(line)) and lines[number - 1].startswith(_BUG):
+                walker.compare(line, _texts(match[2]))
             elif match := _STEP.match(line):
                 _text, _, after = match[2].partition(" ; ")
                 if number == last:

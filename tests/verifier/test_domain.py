@@ -44,6 +44,15 @@ def test_scalars(seed: int) -> None:
     assert compared > 40 * PROGRAMS
 
 
+@pytest.mark.parametrize("seed", [300024, 300362, 300373, 301209, 301753, 304679])
+def test_dead_paths(seed: int) -> None:
+    """Where ranges contradict each other, because no value takes that way, both sides note the same and go on with the same."""
+    rng = random.Random(seed)
+    result = replay(random_program(rng, rng.randrange(20, 60)))
+    check(result)
+    assert "REG INVARIANTS VIOLATION" in result.log
+
+
 def test_scalars_and_the_stack_pointer() -> None:
     """The same with r10 among the operands, which most programs do not survive: same verdict, same message."""
     rejected = 0

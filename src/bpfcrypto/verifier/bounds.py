@@ -257,9 +257,9 @@ def _deduce(b: Bounds) -> Bounds:
     smin, smax = max(smin, smin & ~MASK32 | u32_min), min(smax, smax & ~MASK32 | u32_max)
     # After a sign extension the upper half is all sign: a lower half that is not negative then is the whole.
     if s32_min >= 0 and smin >= S32_MIN and smax <= S32_MAX:
-        smin = umin = s32_min
-        smax = umax = s32_max
-        var = tnum.intersect(var, tnum.from_range(smin & MASK64, smax & MASK64))
+        smin, smax = s32_min, s32_max
+        umin, umax = s32_min, s32_max & MASK64  # on a dead path the end may be negative
+        var = tnum.intersect(var, tnum.from_range(umin, umax))
     return Bounds(var, smin, smax, umin, umax, s32_min, s32_max, u32_min, u32_max)
 
 

@@ -212,8 +212,8 @@ def _refine_scalars(env: Environment, state: State, other: State, insn: Insn, ro
         return
     for jump, target, where in ((True, other_regs, "true_reg"), (False, regs, "false_reg")):
         if row.reg and insn.src == insn.dst:
-            itself = refine_itself(dst.num, row.op, row.bits, jump)
-            target[insn.dst] = _checked(env, dst._replace(num=itself), f"{where}1")
+            itself = dst._replace(num=refine_itself(dst.num, row.op, row.bits, jump))
+            target[insn.dst] = _checked(env, _checked(env, itself, f"{where}1"), f"{where}2")
             continue
         left, right = refine(dst.num, src.num, row.op, row.bits, jump)
         target[insn.dst] = _checked(env, dst._replace(num=left), f"{where}1")
