@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-_PROCESSED = re.compile(r"^processed (\d+) insns", re.MULTILINE)
+_PROCESSED = re.compile(r"processed (\d+) insns \(limit")  # a message that lacks a line's end stands before it
 _HEADER = re.compile(r"^Verification failed: ([^:\n]+)(?:: (.*))?$", re.MULTILINE)
 _SECTION = re.compile(r"^([A-Z][A-Za-z ]*):$", re.MULTILINE)
 _POISON = re.compile(r"^invalid func unknown#(\d+)$")
