@@ -96,7 +96,7 @@ def duel(text: str, *, broken: bool = False, run: bool = True) -> Outcome:
         return Outcome(Class.INVALID, "too many paths")
     try:
         ours = judge(spec.programs["main"], spec, log_level=0)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return Outcome(Class.CRASH, _where(error))
     pair = Pair(ours, theirs)
     if (difference := pair.disagreement()) and not _alike(pair):
