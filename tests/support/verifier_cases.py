@@ -119,8 +119,6 @@ def _cases(name: str, sections: Iterator[tuple[str, list[str]]], texts: Mapping[
             licence = rest
         elif kind == "asm":
             asm = "\n".join(lines)
-            while _LET.search(asm):
-                asm = _LET.sub(lambda match: texts[match[1]], asm)
         elif kind == "imprecise":
             imprecise = rest
         elif kind == "verdict":
@@ -128,6 +126,8 @@ def _cases(name: str, sections: Iterator[tuple[str, list[str]]], texts: Mapping[
         elif kind == "table":
             rows = [_row(name, asm, rest.split(), line) for line in lines]
     for row, text, verdict in rows:
+        while _LET.search(text):
+            text = _LET.sub(lambda match: texts[match[1]], text)
         yield Case(row, program, licence, text, verdict, imprecise)
 
 
