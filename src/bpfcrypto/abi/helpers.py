@@ -358,7 +358,7 @@ BY_NAME: Mapping[str, Helper] = {helper.name: helper for helper in _ROWS}
 def name(number: int) -> str:
     """The helper's name as the kernel's log writes it; ``unknown#N`` for numbers without one."""
     helper = HELPERS.get(number)
-    return helper.name if helper else f"unknown#{number}"
+    return helper.name if helper else f"unknown#{number}" if number else "bpf_unspec"
 
 
 GPL_COMPATIBLE = frozenset(

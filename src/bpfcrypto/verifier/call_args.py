@@ -16,7 +16,7 @@ from bpfcrypto.abi.helpers import Arg, Helper
 from bpfcrypto.abi.maps import MapType
 from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.btf.record import FieldKind
-from bpfcrypto.verifier import dynptr, locks, mem_region
+from bpfcrypto.verifier import dynptr, graph, locks, mem_region
 from bpfcrypto.verifier.alu import is_pointer_value
 from bpfcrypto.verifier.mem import check_access, check_alignment
 from bpfcrypto.verifier.mem_btf import check_offset
@@ -419,6 +419,8 @@ def _callback(call: _Call) -> None:
 
 
 def _spin_lock(call: _Call) -> None:
+    if graph.in_less(call.env, call.state):
+        raise Rejected(EACCES, "can't spin_{lock,unlock} in rbtree cb", register=call.regno, id="lock")
     if call.helper.name == "bpf_spin_lock":
         locks.take(call.env, call.state, call.regno, call.index)
     else:
