@@ -151,9 +151,9 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("program", FAULTS)
-def test_what_no_verified_program_does(embedded_engine: EmbeddedEngine, compile_bpf: object, program: str) -> None:
+def test_what_no_verified_program_does(unverified_engine: EmbeddedEngine, compile_bpf: object, program: str) -> None:
     """Such a run ends with an error, and leaves the lock free."""
-    with embedded_engine.load(compile_bpf(BAD)) as collection:  # type: ignore[operator]
+    with unverified_engine.load(compile_bpf(BAD)) as collection:  # type: ignore[operator]
         for number in (1, 2):
             collection.maps["m"].update(number.to_bytes(4, "little"), bytes(16))
         with pytest.raises(RunError, match=FAULTS[program]):

@@ -99,12 +99,13 @@ def exit_code(error: BpfCryptoError) -> int:
 def print_error(error: BpfCryptoError) -> None:
     """Print an error and what to do about it on standard error."""
     lines = str(getattr(error, "log", "")).rstrip().splitlines()
+    explained = _explained(error) if isinstance(error, VerifierError) else []
     if isinstance(error, VerifierError):
-        lines = _explained(error) or lines[-_LOG_LINES:]
+        lines = explained or lines[-_LOG_LINES:]
     for line in lines:
         click.echo(line, err=True)
     click.echo(f"{_styled('error:', 'red')} {error}", err=True)
-    if error.hint:
+    if error.hint and not explained:
         click.echo(f"{_styled('hint:', 'cyan')} {error.hint}", err=True)
 
 
