@@ -75,6 +75,8 @@ def call(env: Environment, state: State, _: Insn, index: int) -> None:
     elif name == "__bpf_trap":
         text = "unexpected __bpf_trap() due to uninitialized variable?"
         raise Rejected(EFAULT, text, id="trap")
+    elif name.startswith("bpf_xdp_metadata_rx_"):  # our programs are bound to no device
+        raise Rejected(EINVAL, "metadata kfuncs require device-bound program", id="device-bound")
     if kfunc.flags & _F.SLEEPABLE and not env.in_sleepable(state):
         text = f"program must be sleepable to call sleepable kfunc {name}"
         raise Rejected(EACCES, text, id="not-sleepable")
