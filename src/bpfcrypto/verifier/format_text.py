@@ -5,8 +5,10 @@ from __future__ import annotations
 from string import punctuation, whitespace
 from typing import Final
 
-_SPACES: Final = whitespace
-_PRINTABLE: Final = frozenset(chr(code) for code in range(32, 127)) | set(_SPACES)
+# The kernel's character classes are those of Latin-1 (lib/ctype.c); of what is not ASCII, everything counts as text.
+_SPACES: Final = whitespace + "\xa0"
+_PUNCTUATION: Final = punctuation + "".join(map(chr, range(0xA1, 0xC0))) + "\xd7\xf7"
+_PRINTABLE: Final = frozenset(chr(code) for code in (*range(32, 127), *range(0x80, 0x100))) | set(_SPACES)
 _FLAGS: Final = "0+- "
 _INTEGERS: Final = "diuxX"
 
@@ -69,4 +71,4 @@ def _pointer(text: str, i: int) -> int | None:
 
 def _ends(text: str, i: int) -> bool:
     """Whether a conversion may end here: at the end of the text, a space or a punctuation mark."""
-    return i >= len(text) or text[i] in _SPACES or text[i] in punctuation
+    return i >= len(text) or text[i] in _SPACES or text[i] in _PUNCTUATION
