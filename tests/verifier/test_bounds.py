@@ -10,8 +10,6 @@ from bpfcrypto.verifier.bounds import S32_MAX, S32_MIN, S64_MAX, S64_MIN, U32_MA
 from bpfcrypto.verifier.tnum import MASK32, MASK64, Tnum
 from support.concrete import U64, bounds_with_member, signed, window
 
-RANGES = ("smin", "smax"), ("umin", "umax"), ("s32_min", "s32_max"), ("u32_min", "u32_max")
-
 
 @given(bounds_with_member())
 def test_sync_keeps_every_value(item: tuple[Bounds, int]) -> None:
@@ -25,8 +23,9 @@ def test_sync_keeps_every_value(item: tuple[Bounds, int]) -> None:
 @given(bounds_with_member())
 def test_sync_forgets_no_bit(item: tuple[Bounds, int]) -> None:
     """Bits that are known stay known. (Ranges may grow: the rule for sign-extended values sets them anew from the lower half.)"""
-    b, _ = item
-    assert tnum.is_subset(b.var_off, bounds.sync(b).var_off)
+    before, after = item[0].var_off, bounds.sync(item[0]).var_off
+    assert not after.mask & ~before.mask
+    assert after.value & ~before.mask == before.value
 
 
 def test_sync_finds_the_ends_of_small_ranges() -> None:
@@ -97,7 +96,7 @@ def test_conversions_of_small_ranges_are_tight() -> None:
 
 def test_signed_ranges_of_errors() -> None:
     """A result that is 0 or a negative errno has that range in both widths."""
-    b = bounds.from_signed32(-4095, 0)
+    b = bounds.clamp_signed32(UNKNOWN, -4095, 0)
     assert (b.smin, b.smax, b.s32_min, b.s32_max) == (-4095, 0, -4095, 0)
     assert bounds.clamp_signed32(b, -22, -1).smin == -22
 
@@ -115,17 +114,7 @@ def test_empty_bounds_are_inconsistent() -> None:
     assert "const subreg tnum out of sync" in bounds.describe_violation(half)
 
 
-@given(bounds_with_member(), bounds_with_member())
-def test_within_compares_every_range(left: tuple[Bounds, int], right: tuple[Bounds, int]) -> None:
-    """Bounds are within others exactly where each range is."""
-    a, b = left[0], right[0]
-    inside = all(getattr(a, low) <= getattr(b, low) and getattr(b, high) <= getattr(a, high) for low, high in RANGES)
-    assert bounds.is_within(a, b) == inside
-    assert bounds.is_within(UNKNOWN, b)
-
-
 def test_unknown_is_everything() -> None:
     """Unknown bounds have full ranges, which ``forget_ranges`` restores."""
     assert Bounds(tnum.UNKNOWN, S64_MIN, S64_MAX, 0, U64_MAX, S32_MIN, S32_MAX, 0, U32_MAX) == UNKNOWN
     assert bounds.forget_ranges(bounds.const(3)) == UNKNOWN._replace(var_off=Tnum(3, 0))
-    assert bounds.from_bits(Tnum(3, 0)) == bounds.const(3)

@@ -12,7 +12,7 @@ from errno import EACCES, EINVAL
 from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.maps import MapType
-from bpfcrypto.isa.opcode import Class, Kind, Op
+from bpfcrypto.isa.opcode import Kind, Op
 from bpfcrypto.spec import MapRef, MapValueRef
 from bpfcrypto.verifier import arith, bounds, tnum
 from bpfcrypto.verifier.bounds import S32_MAX, S32_MIN, S64_MAX, S64_MIN, U64_MAX, Bounds, signed32
@@ -424,7 +424,3 @@ def _with_offset(pointer: Reg, var: tnum.Tnum, signed: tuple[int, int], unsigned
     umin, umax = unsigned or (0, U64_MAX)
     num = bounds.forget_ranges(pointer.num)
     return pointer._replace(num=num._replace(var_off=var, smin=signed[0], smax=signed[1], umin=umin, umax=umax))
-
-
-ALU_CLASSES = frozenset({Class.ALU, Class.ALU64})
-"""Instruction classes that ``step`` and ``reserved`` are for."""

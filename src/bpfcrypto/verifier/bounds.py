@@ -116,16 +116,6 @@ def forget_ranges(b: Bounds) -> Bounds:
     return Bounds(b.var_off, S64_MIN, S64_MAX, 0, U64_MAX, S32_MIN, S32_MAX, 0, U32_MAX)
 
 
-def from_bits(var_off: Tnum) -> Bounds:
-    """What the bits alone say."""
-    return sync(Bounds(var_off, S64_MIN, S64_MAX, 0, U64_MAX, S32_MIN, S32_MAX, 0, U32_MAX))
-
-
-def from_signed32(low: int, high: int) -> Bounds:
-    """A sign-extended value in a signed 32-bit range."""
-    return sync(Bounds(tnum.UNKNOWN, low, high, 0, U64_MAX, low, high, 0, U32_MAX))
-
-
 def from_unsigned(low: int, high: int) -> Bounds:
     """A value in an unsigned 64-bit range."""
     return sync(Bounds(tnum.UNKNOWN, S64_MIN, S64_MAX, low, high, S32_MIN, S32_MAX, 0, U32_MAX))
@@ -361,18 +351,4 @@ def contains(b: Bounds, value: int) -> bool:
         and b.smin <= signed64(value) <= b.smax
         and b.u32_min <= low <= b.u32_max
         and b.s32_min <= signed32(low) <= b.s32_max
-    )
-
-
-def is_within(old: Bounds, new: Bounds) -> bool:
-    """Whether every range of ``new`` lies in that of ``old`` (range_within); the bits are not compared."""
-    return (
-        old.umin <= new.umin
-        and old.umax >= new.umax
-        and old.smin <= new.smin
-        and old.smax >= new.smax
-        and old.u32_min <= new.u32_min
-        and old.u32_max >= new.u32_max
-        and old.s32_min <= new.s32_min
-        and old.s32_max >= new.s32_max
     )

@@ -156,11 +156,6 @@ def overlap(a: Tnum, b: Tnum) -> bool:
     return not (a[0] ^ b[0]) & ~(a[1] | b[1])
 
 
-def is_subset(a: Tnum, b: Tnum) -> bool:
-    """Whether every value of ``b`` is in ``a`` (the kernel's tnum_in)."""
-    return not b[1] & ~a[1] and b[0] & ~a[1] == a[0]
-
-
 def is_aligned(a: Tnum, size: int) -> bool:
     """Whether every value is a multiple of ``size``, a power of two (or 0, which everything is)."""
     return not size or not (a[0] | a[1]) & (size - 1)
