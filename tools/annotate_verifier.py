@@ -16,10 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
+from bpfcrypto.kernel.engine import KernelEngine  # noqa: E402
 from support.verdicts import judge  # noqa: E402
 from support.verifier_cases import Case, collection, describe, files, load  # noqa: E402
-
-from bpfcrypto.kernel.engine import KernelEngine  # noqa: E402
 
 
 def kernel_verdicts(cases: Sequence[Case]) -> dict[str, str]:

@@ -38,7 +38,7 @@ from bpfcrypto.isa.asm import assemble
 from bpfcrypto.isa.insn import Insn
 from bpfcrypto.isa.opcode import CALL, LDDW, PseudoCall
 from bpfcrypto.source import read_source
-from bpfcrypto.spec import CollectionSpec, FuncInfo, KfuncRef, MapRef, MapValueRef, ProgramSpec, Ref
+from bpfcrypto.spec import EXCEPTION_CALLBACK, CollectionSpec, FuncInfo, KfuncRef, MapRef, MapValueRef, ProgramSpec, Ref
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "verifier"
 ACCEPT = "accept"
@@ -154,7 +154,9 @@ def _program(name: str, case: Case) -> ProgramSpec:
     names = list(world().maps)
     text = _MAP.sub(lambda match: f"map[fd:{names.index(match[1])}]", case.asm)
     text = _TYPE.sub(lambda match: str(_type_id(match[1], Kind.STRUCT)), text)
-    insns, starts = _assemble(text)
+    tags = tuple(tag.name for tag in _types().decl_tags(_type_id(case.program[1], Kind.FUNC)))
+    handlers = {tag.removeprefix(EXCEPTION_CALLBACK) for tag in tags if tag.startswith(EXCEPTION_CALLBACK)}
+    insns, starts = _assemble(text, handlers)
     kind = SECTIONS[case.program[0]]
     return ProgramSpec(
         name,
@@ -165,7 +167,7 @@ def _program(name: str, case: Case) -> ProgramSpec:
         kind.flags,
         refs=dict(_refs(insns, names)),
         funcs=tuple(_function(index, name) for index, name in sorted({**starts, 0: case.program[1]}.items())),
-        tags=tuple(tag.name for tag in _types().decl_tags(_type_id(case.program[1], Kind.FUNC))),
+        tags=tags,
     )
 
 
@@ -191,9 +193,11 @@ def _refs(insns: Sequence[Insn], maps: Sequence[str]) -> Iterator[tuple[int, Ref
             yield index, KfuncRef(_KFUNC_NAMES[insn.imm])
 
 
-def _assemble(text: str) -> tuple[tuple[Insn, ...], dict[int, str]]:
-    """The instructions of a text, and where its functions start: the labels that are called or whose address is taken."""
-    called = sorted({match[1] or match[2] for match in _FUNCTION.finditer(text)} - set(_HELPERS) - set(_KFUNCS))
+def _assemble(text: str, handlers: set[str]) -> tuple[tuple[Insn, ...], dict[int, str]]:
+    """The instructions of a text, and where its functions start: handlers, and labels that are called or whose address is taken."""
+    called = sorted(
+        handlers | {match[1] or match[2] for match in _FUNCTION.finditer(text)} - set(_HELPERS) - set(_KFUNCS)
+    )
     probes = "".join(f"\nr0 = subprog[{label}]" for label in called)  # an assembler's answer to where a label is
     insns = assemble(text + probes, helpers=_HELPERS, kfuncs=_KFUNCS)
     end = len(insns) - 2 * len(called)

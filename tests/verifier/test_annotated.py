@@ -7,10 +7,10 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from support.verdicts import judge
-from support.verifier_cases import Case, collection, describe, files, load
 
 from bpfcrypto.kernel.engine import KernelEngine
+from support.verdicts import judge
+from support.verifier_cases import Case, collection, describe, files, load
 
 FEWEST = 600
 
@@ -26,8 +26,11 @@ def ours(case: Case) -> str:
 @topics
 def test_our_verdicts(path: Path) -> None:
     """Each program is accepted, or rejected in the words of its annotation."""
-    differing = [f"{case.name}: {said!r}, not {case.verdict!r}" for case in load(path) if (said := ours(case)) != case.verdict
-                 and not case.imprecise]  # fmt: skip
+    differing = [
+        f"{case.name}: {said!r}, not {case.verdict!r}"
+        for case in load(path)
+        if (said := ours(case)) != case.verdict and not case.imprecise
+    ]
     assert not differing, "\n".join(differing)
 
 
@@ -36,7 +39,8 @@ def test_imprecision_is_rejection(path: Path) -> None:
     """What is listed as imprecise is accepted by the kernel and rejected here; once it is not, the note goes."""
     for case in load(path):
         if case.imprecise:
-            assert case.accepted and ours(case) != case.verdict, case.name
+            assert case.accepted, case.name
+            assert ours(case) != case.verdict, case.name
 
 
 @topics

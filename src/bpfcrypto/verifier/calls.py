@@ -97,7 +97,7 @@ def _permitted(env: Environment, state: State, insn: Insn) -> Helper:
         raise Rejected(EINVAL, f"invalid func unknown#{number}", id="helper-unknown")
     found = HELPERS.get(number)
     if found is None or env.program.type not in found.types:
-        name = found.name if found is not None else "unknown"
+        name = found.name if found is not None else "unknown" if number else "bpf_unspec"
         text = f"program of this type cannot use helper {name}#{number}"
         raise Rejected(EINVAL, text, id="helper-not-allowed")
     if found.gpl_only and not env.gpl:
