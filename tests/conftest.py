@@ -18,7 +18,6 @@ import pytest
 from bpfcrypto.cc.compile import compile_source, include_dir
 from bpfcrypto.kernel.engine import KernelEngine
 from bpfcrypto.kernel.probe import unavailable
-from support.cpus import on_one_cpu
 
 if TYPE_CHECKING:
     from bpfcrypto.embedded.engine import EmbeddedEngine
@@ -72,6 +71,8 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 @pytest.fixture
 def one_cpu() -> Iterator[None]:
     """Stay on CPU 0, where the embedded engine's user space is."""
+    from support.cpus import on_one_cpu
+
     with on_one_cpu():
         yield
 

@@ -74,7 +74,7 @@ def test_log_of_an_accepted_program(bytecode: Bytecode) -> None:
 
 def test_a_newer_kernels_suggestion_is_the_hint() -> None:
     """What the report suggests is what the error suggests."""
-    log = "R1 bad\n\nVerification failed: Policy: Not allowed\n\nSuggestion:\n  Ask\n  first.\n\nprocessed 1 insns\n"
+    log = "R1 bad\n\nVerification failed: Policy: Not allowed\n\nSuggestion:\n  Ask\n  first.\n\nprocessed 1 insns (limit 1000000)\n"
 
     error = rejection(LoadRequest(ProgType.XDP, b"", name="p"), LoadOutcome(None, errno.EACCES, log))
 
