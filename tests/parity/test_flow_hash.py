@@ -68,9 +68,7 @@ def frames() -> list[bytes]:
         made.append(ipv6(extension, kind))
     made += [ethernet(one[14:], 0x0800, vlans=vlans) for vlans in ((1,), (2,), (1, 2), (2, 1), (0x2001,))]
     made += [ethernet(payload(50), kind) for kind in (0x0806, 0x8847, 0x88E5, 0x0600, 0x05DC, 0)]
-    for flags, kind in product(
-        (0, 0x8000, 0x2000, 0x1000, 0xB000, 0x4000, 1, 2), (0x0800, 0x86DD, 0x6558, 0x880B)
-    ):
+    for flags, kind in product((0, 0x8000, 0x2000, 0x1000, 0xB000, 0x4000, 1, 2), (0x0800, 0x86DD, 0x6558, 0x880B)):
         room = b"\1\2\3\4" * sum(bool(flags & bit) for bit in (0x8000, 0x2000, 0x1000))
         for packet in (one, two):
             made.append(ipv4(struct.pack("!HH", flags, kind) + room + (packet if kind == 0x6558 else packet[14:]), 47))

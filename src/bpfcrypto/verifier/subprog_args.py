@@ -213,6 +213,8 @@ def _untrusted(env: Environment, target: Type, position: int, tags: frozenset[st
 
 
 def _memory(types: Btf, target_id: int, target: Type, position: int, tags: frozenset[str]) -> Argument:
+    """Memory of the caller's, which may be NULL unless a tag says otherwise; there is no tag for what goes without saying."""
+    _only(tags, {"nonnull"}, position)
     try:
         size = types.size_of(target_id)
     except BtfError:

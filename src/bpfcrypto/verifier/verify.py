@@ -206,7 +206,9 @@ class _Verifier:
         except Rejected as rejected:
             if rejected.message:
                 self._trace.note(rejected.message)
-            last = rejected.message or self._trace.text().rstrip()  # where no words are said, the log ends with the instruction
+            last = (
+                rejected.message or self._trace.text().rstrip()
+            )  # where no words are said, the log ends with the instruction
             message, env = last.rpartition("\n")[2].strip(), self.env
             explain = partial(diag.explain, env.program, env.insns, message, index=env.index, raised=rejected.id)
             return Verification(name, False, rejected.errno, message, self._trace, self._counts, explain=explain)
