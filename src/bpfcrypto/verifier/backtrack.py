@@ -119,7 +119,7 @@ class Backtracker:
         return not any(self._regs) and not any(self._slots)
 
     def _walk(self, start: State) -> None:
-        regs, concerns, moves = self._regs, self._concerns, self._moves
+        regs, slots, concerns, moves = self._regs, self._slots, self._concerns, self._moves
         state: State | None = start
         index, following, skip = start.index, -1, True
         while state is not None:
@@ -132,10 +132,16 @@ class Backtracker:
                 entry = history[left - 1] if left and history[left - 1].insn == index else None
                 if skip:
                     skip = False
-                elif (concern := concerns[index]) is None or (entry is not None and (entry.flags or entry.linked)):
+                elif (concern := concerns[index]) is None or (entry is not None and entry.linked):
                     self._back(index, following, entry)
                     if self._is_empty():
                         return
+                elif entry is not None and entry.flags:
+                    frame, slot = entry.flags & InsnFlag.FRAME_MASK, _slot_of(entry)
+                    if concern & regs[self._frame] or slots[frame] >> slot & 1:
+                        self._back(index, following, entry)
+                        if self._is_empty():
+                            return
                 elif concern & (mask := regs[self._frame]):
                     move = moves[index]
                     if move is None:
