@@ -19,9 +19,7 @@ CAP = 600
 MEDIAN = 200
 
 # Folders that only exist on the machine of whoever wrote them down.
-MACHINE_PATHS = re.compile(
-    rb"/(?:home|Users)/[a-z]|/root/[a-z.]|(?<![\w.])/work/(?:main|shared)|[A-Z]:\\Users", re.ASCII
-)
+MACHINE_PATHS = re.compile(rb"/(?:home|Users)/[a-z]|/root/[a-z.]|[A-Z]:\\Users", re.ASCII)
 
 
 @cache

@@ -78,7 +78,7 @@ def _ignored(*_: object) -> None:
 
 
 def _missing(*_: object) -> State:
-    raise NotImplementedError("this verification explores no further paths")
+    raise InternalError("a path was put aside in a verification that has no main loop")
 
 
 def _no_entry(*_: object) -> State | None:
