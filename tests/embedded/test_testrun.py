@@ -78,7 +78,7 @@ def test_an_interface_can_be_named_if_the_engine_has_it() -> None:
     """An index and its queues come from the engine's option."""
     frame = make_xdp(Memory(), FRAME, ctx(XDP_MD, data_end=100, ingress_ifindex=5, rx_queue_index=3), {1: 1, 5: 4})
 
-    assert (frame.ingress_ifindex, frame.rx_queue_index) == (5, 3)
+    assert (frame["ingress_ifindex"], frame["rx_queue_index"]) == (5, 3)
 
 
 def test_a_ctx_comes_out_only_if_one_went_in() -> None:

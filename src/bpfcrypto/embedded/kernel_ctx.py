@@ -122,13 +122,13 @@ def _sk_buff(memory: Memory, skb: SkBuff) -> KernelObject:
 
 
 def _xdp_buff(memory: Memory, frame: XdpFrame) -> KernelObject:
-    device = _device(memory, lambda: frame.ingress_ifindex)
+    device = _device(memory, lambda: frame["ingress_ifindex"])
     queue = KernelObject(
         memory,
         "xdp_rxq_info",
         {
             "dev": lambda: device.address,
-            "queue_index": lambda: frame.rx_queue_index,
+            "queue_index": lambda: frame["rx_queue_index"],
             "reg_state": lambda: _REGISTERED,
             "frag_size": lambda: _FRAGMENT_SIZE,
         },

@@ -61,27 +61,38 @@ class Window:
         memory: where it is mapped.
         name: of the region.
         capacity: bytes of the buffer.
-        start, end: the part that programs may touch.
+        start, end: the part that programs may touch, as offsets in the buffer.
+        borders: two words that hold the addresses of the part's first byte and of the byte behind it. They alone say where the part
+            is, so that machine code can move it; None for words of its own.
     """
 
-    __slots__ = ("_memory", "_name", "_region", "_storage", "capacity", "end", "start", "view")
+    __slots__ = ("_borders", "_memory", "_name", "_region", "_storage", "address", "capacity", "view")
 
-    def __init__(self, memory: Memory, name: str, capacity: int, start: int, end: int) -> None:
+    def __init__(
+        self, memory: Memory, name: str, capacity: int, start: int, end: int, *, borders: memoryview | None = None
+    ) -> None:
         self._memory = memory
         self._name = name
         self._region: Region | None = None
+        self._borders = memoryview(bytearray(16)).cast("Q") if borders is None else borders
         self._allocate(capacity)
         self.move(start, end)
 
     def _allocate(self, capacity: int) -> None:
         self.capacity = capacity
         self._storage = ctypes.create_string_buffer(max(capacity, 1))
+        self.address = ctypes.addressof(self._storage)
         self.view = memoryview(self._storage).cast("B")
 
     @property
-    def address(self) -> int:
-        """Address of the buffer's first byte, whether it is mapped or not."""
-        return ctypes.addressof(self._storage)
+    def start(self) -> int:
+        """Where the part begins in the buffer."""
+        return self._borders[0] - self.address
+
+    @property
+    def end(self) -> int:
+        """Where the part ends in the buffer."""
+        return self._borders[1] - self.address
 
     @property
     def size(self) -> int:
@@ -97,14 +108,14 @@ class Window:
         """Map exactly [start, end)."""
         if self._region is not None:
             self._memory.unmap(self._region)
-        self.start, self.end = start, end
+        self._borders[0], self._borders[1] = self.address + start, self.address + end
         self._region = Region(self._storage, name=self._name, offset=start, size=end - start) if end > start else None
         if self._region is not None:
             self._memory.map(self._region)
 
     def replace(self, capacity: int, start: int) -> None:
         """Move the mapped bytes into a new buffer, at ``start``; the old addresses are gone."""
-        kept = bytes(self.view[self.start : self.end])
+        kept = bytes(self.content)
         self.unmap()
         self._allocate(capacity)
         self.view[start : start + len(kept)] = kept

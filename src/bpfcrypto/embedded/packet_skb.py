@@ -16,15 +16,17 @@ from errno import EFAULT, EINVAL, ENOMEM
 from bpfcrypto.abi.ctx import SK_BUFF, Field, FieldKind
 from bpfcrypto.abi.errno import ENOTSUPP
 from bpfcrypto.embedded.ctx import CtxAccess
-from bpfcrypto.embedded.memory import Memory
+from bpfcrypto.embedded.memory import Memory, Region
 from bpfcrypto.embedded.packet import CACHE_LINE, ETH_HLEN, PAGE_SIZE, SHARED_INFO, Window, align
 from bpfcrypto.embedded.packet_csum import SkbChecksum
+from bpfcrypto.embedded.packet_record import BEHIND, Record
 
 HEADROOM = 64  # NET_SKB_PAD + NET_IP_ALIGN
 MAX_SIZE = 4 * PAGE_SIZE - SHARED_INFO  # SKB_MAX_ALLOC: what change_tail and change_head may grow to
 NO_QUEUE_MAPPING = 0xFFFF
 MIN_802_3 = 0x600  # smaller values of the type field are lengths
 
+_FIELDS: Mapping[str, Field] = {field.name: field for field in SK_BUFF.fields}
 _INT_MAX = 0x7FFFFFFF
 _NO_TRANSPORT = 0xFFFF  # a 16-bit offset from the start of the buffer
 _ETH_P_802_3, _ETH_P_802_2 = 0x0001, 0x0004
@@ -71,12 +73,20 @@ class SkBuff:
 
     def __init__(self, memory: Memory, data: bytes, *, linear: int | None = None) -> None:
         head = len(data) if linear is None else linear
-        self._window = Window(memory, "packet", HEADROOM + align(head, CACHE_LINE), HEADROOM, HEADROOM + head)
+        self._record = Record(SK_BUFF)
+        capacity = HEADROOM + align(head, CACHE_LINE)
+        self._window = Window(memory, "packet", capacity, HEADROOM, HEADROOM + head, borders=self._record.words[:2])
         self._window.view[HEADROOM : HEADROOM + head] = data[:head]
-        self._paged = data[head:]
-        self._socket = memory.new(8, "socket", readable=False).base
-        self._region = memory.new(
-            SK_BUFF.size, "struct __sk_buff", access=CtxAccess(SK_BUFF, self), owner=self, align=64
+        self._set_paged(data[head:])
+        self._region = memory.map(
+            Region(
+                self._record.storage,
+                name="struct __sk_buff",
+                offset=self._record.offset,
+                size=SK_BUFF.size,
+                access=CtxAccess(SK_BUFF, self),
+                owner=self,
+            )
         )
         self.network_offset = ETH_HLEN
         self.mac_size = 0
@@ -84,8 +94,10 @@ class SkBuff:
         self.encapsulated = False
         self._hashed = False
         self.checksum = SkbChecksum()
-        self._values: dict[str, int] = {field.name: 0 for field in SK_BUFF.fields}
-        self._values.update(protocol=_protocol(data[:16]), pkt_type=_packet_type(data[:6]), ifindex=1)
+        self.set("protocol", _protocol(data[:16]))
+        self.set("pkt_type", _packet_type(data[:6]))
+        self.set("ifindex", 1)
+        self.set("sk", memory.new(8, "socket", readable=False).base)
 
     @property
     def handle(self) -> int:
@@ -110,14 +122,14 @@ class SkBuff:
     @property
     def is_gso(self) -> bool:
         """Whether it stands for several segments."""
-        return self._values["gso_size"] != 0
+        return self["gso_size"] != 0
 
     def __getitem__(self, name: str) -> int:
-        return self.read_field(SK_BUFF.field(name))
+        return self.read_field(_FIELDS[name])
 
     def set(self, name: str, value: int) -> None:
         """Set a field from outside of the program, read-only ones too."""
-        self._values[name] = value & _STORED_MASKS.get(name, -1)
+        self._record.put(_FIELDS[name], value & _STORED_MASKS.get(name, -1))
 
     @property
     def hashed(self) -> bool:
@@ -126,11 +138,13 @@ class SkBuff:
 
     def set_hash(self, value: int) -> None:
         """Give it a hash."""
-        self._values["hash"], self._hashed = value, True
+        self.set("hash", value)
+        self._hashed = True
 
     def clear_hash(self) -> None:
         """Take its hash away (skb_clear_hash)."""
-        self._values["hash"], self._hashed = 0, False
+        self.set("hash", 0)
+        self._hashed = False
 
     def read_field(self, field: Field) -> int:
         """A field as the program sees it."""
@@ -140,15 +154,13 @@ class SkBuff:
                 return window.address + window.start
             case FieldKind.DATA_END:
                 return window.address + window.end
-            case FieldKind.SOCKET:
-                return self._socket
-        return self.size if field.name == "len" else self._values[field.name]
+        return self.size if field.name == "len" else self._record.get(field)
 
     def write_field(self, field: Field, value: int) -> None:
         """Store to a field as a program does."""
         if field.name == "queue_mapping" and value >= NO_QUEUE_MAPPING:
             return  # the kernel skips the store
-        self._values[field.name] = value & _STORED_MASKS.get(field.name, -1)
+        self.set(field.name, value)
 
     def pointer(self, offset: int, size: int) -> int | None:
         """The address of a range inside the linear part, else None."""
@@ -188,7 +200,8 @@ class SkBuff:
             return ENOMEM
         missing = size - self.linear_size
         if missing > 0:
-            moved, self._paged = self._paged[:missing], self._paged[missing:]
+            moved = self._paged[:missing]
+            self._set_paged(self._paged[missing:])
             self._append(moved)
         return 0
 
@@ -205,7 +218,8 @@ class SkBuff:
             self._append(bytes(size - self.size))
         else:
             self._window.move(self._window.start, self._window.start + size)
-        self._values["gso_size"] = self._values["gso_segs"] = 0
+        self.set("gso_size", 0)
+        self.set("gso_segs", 0)
         return 0
 
     def change_head(self, room: int, flags: int) -> int:
@@ -263,6 +277,11 @@ class SkBuff:
         window.view[start : start + offset] = bytes(window.view[window.start : window.start + offset])
         window.move(start, window.end)
         return 0
+
+    def _set_paged(self, data: bytes) -> None:
+        """Say what is behind the linear part."""
+        self._paged = data
+        self._record.words[BEHIND] = len(data)
 
     def _append(self, data: bytes) -> None:
         """Lengthen the linear part."""

@@ -10,8 +10,9 @@ from errno import EACCES, EFAULT, EINVAL
 
 from bpfcrypto.abi.ctx import XDP_MD, Field, FieldKind
 from bpfcrypto.embedded.ctx import CtxAccess
-from bpfcrypto.embedded.memory import Memory
+from bpfcrypto.embedded.memory import Memory, Region
 from bpfcrypto.embedded.packet import ETH_HLEN, PAGE_SIZE, SHARED_INFO, Window
+from bpfcrypto.embedded.packet_record import BEHIND, DATA, Record
 from bpfcrypto.embedded.state import signed
 
 HEADROOM = 256  # XDP_PACKET_HEADROOM
@@ -37,14 +38,32 @@ class XdpFrame:
         room = MAX_LINEAR + meta
         head = min(len(data) if linear is None else linear, room)
         self._memory = memory
-        self._meta = meta
+        self._record = Record(XDP_MD)
         start = HEADROOM - meta
-        self._window = Window(memory, "packet", PAGE_SIZE, start, start + head)
+        self._window = Window(memory, "packet", PAGE_SIZE, start, start + head, borders=self._record.words[:2])
         self._window.view[start : start + head] = data[:head]
+        self._record.words[DATA] = self._window.address + HEADROOM
         self._fragments = [self._fragment(data[at : at + PAGE_SIZE]) for at in range(head, len(data), PAGE_SIZE)]
-        self._region = memory.new(XDP_MD.size, "struct xdp_md", access=CtxAccess(XDP_MD, self), owner=self, align=64)
-        self.ingress_ifindex = 1
-        self.rx_queue_index = 0
+        self._count_behind()
+        self._region = memory.map(
+            Region(
+                self._record.storage,
+                name="struct xdp_md",
+                offset=self._record.offset,
+                size=XDP_MD.size,
+                access=CtxAccess(XDP_MD, self),
+                owner=self,
+            )
+        )
+        self.set_queue(1, 0)
+
+    def set_queue(self, ifindex: int, queue: int) -> None:
+        """Say where the frame came in."""
+        self._record.put(XDP_MD.field("ingress_ifindex"), ifindex)
+        self._record.put(XDP_MD.field("rx_queue_index"), queue)
+
+    def _count_behind(self) -> None:
+        self._record.words[BEHIND] = sum(part.size for part in self._fragments)
 
     def _fragment(self, data: bytes) -> Window:
         window = Window(self._memory, "packet fragment", PAGE_SIZE, 0, len(data))
@@ -59,7 +78,7 @@ class XdpFrame:
     @property
     def size(self) -> int:
         """Bytes of the frame (xdp_get_buff_len)."""
-        return self.linear_size + sum(part.size for part in self._fragments)
+        return self.linear_size + self._record.words[BEHIND]
 
     @property
     def head(self) -> int:
@@ -77,7 +96,7 @@ class XdpFrame:
     @property
     def meta_size(self) -> int:
         """Bytes of metadata."""
-        return self._meta
+        return self._data - self._window.start
 
     @property
     def linear_size(self) -> int:
@@ -86,7 +105,7 @@ class XdpFrame:
 
     @property
     def _data(self) -> int:
-        return self._window.start + self._meta
+        return self._record.words[DATA] - self._window.address
 
     def read_field(self, field: Field) -> int:
         """A field as the program sees it."""
@@ -97,7 +116,7 @@ class XdpFrame:
                 return self._window.address + self._window.start
             case FieldKind.DATA_END:
                 return self._window.address + self._window.end
-        return self.rx_queue_index if field.name == "rx_queue_index" else self.ingress_ifindex
+        return self._record.get(field)
 
     def write_field(self, field: Field, value: int) -> None:
         """No field of struct xdp_md takes stores, and the table lets none through."""
@@ -156,13 +175,14 @@ class XdpFrame:
     def adjust_head(self, delta: int) -> int:
         """Move the packet's first byte; the metadata moves along (bpf_xdp_adjust_head). 0 or a positive errno."""
         data = self._data + delta
-        if data < FRAME_SIZE + self._meta or data > self._window.end - ETH_HLEN:
+        if data < FRAME_SIZE + self.meta_size or data > self._window.end - ETH_HLEN:
             return EINVAL
         window = self._window
         kept = bytes(window.view[window.start : self._data])
         start = window.start + delta
         window.view[start : start + len(kept)] = kept
         window.move(start, window.end)
+        self._record.words[DATA] += delta
         return 0
 
     def adjust_meta(self, delta: int) -> int:
@@ -174,7 +194,6 @@ class XdpFrame:
         if size % 4:
             return EACCES
         self._window.move(start, self._window.end)
-        self._meta = size
         return 0
 
     def adjust_tail(self, delta: int) -> int:
@@ -204,11 +223,13 @@ class XdpFrame:
         behind = HARD_END - window.end
         if size > self.size or missing > behind + window.start - FRAME_SIZE:
             return EINVAL
-        start = window.start - max(missing - behind, 0)
-        head = bytes(window.view[window.start : window.end])
+        moved = max(missing - behind, 0)
+        start = window.start - moved
+        head = bytes(window.content)
         pulled = self.load(self.linear_size, missing) or b""
         window.view[start : start + len(head) + missing] = head + pulled
         window.move(start, start + len(head) + missing)
+        self._record.words[DATA] -= moved
         while missing:
             first = self._fragments[0]
             taken = min(missing, first.size)
@@ -216,6 +237,7 @@ class XdpFrame:
             first.move(first.start + taken, first.end)
             if not first.size:
                 self._fragments.pop(0)
+        self._count_behind()
         return 0
 
     def _grow_last(self, delta: int) -> int:
@@ -224,6 +246,7 @@ class XdpFrame:
             return EINVAL
         last.view[last.end : last.end + delta] = bytes(delta)
         last.move(last.start, last.end + delta)
+        self._count_behind()
         return 0
 
     def _shrink(self, size: int) -> int:
@@ -236,6 +259,7 @@ class XdpFrame:
             last.move(last.start, last.end - cut)
             if not last.size:
                 self._fragments.pop()
+        self._count_behind()
         if not self._fragments:
             self._window.move(self._window.start, self._window.end - size)
         return 0

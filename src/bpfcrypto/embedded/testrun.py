@@ -216,8 +216,7 @@ def make_xdp(memory: Memory, data: bytes, ctx: bytes, interfaces: Interfaces) ->
             ENOMEM, f"a frame of {len(data)} bytes", f"the linear part and {MAX_FRAGMENTS} fragments hold {limit}"
         )
     frame = XdpFrame(memory, data, meta=meta, linear=linear)
-    frame.ingress_ifindex = ifindex or LOOPBACK
-    frame.rx_queue_index = queue
+    frame.set_queue(ifindex or LOOPBACK, queue)
     return frame
 
 

@@ -1,0 +1,156 @@
+"""From LLVM IR text to machine code in this process: the only module that imports llvmlite.
+
+A module is compiled once into an object, relocatable and without a single address of this process in it, so that it can be kept on
+disk (:mod:`bpfcrypto.embedded.jit.cache`). Linking an object gives a :class:`Unit`: its functions and its own copy of its writable
+data. What a program refers to (maps, functions of ours) goes into that data after linking.
+
+Every compilation has a target machine of its own, and every unit its own library in one linker: threads need nothing but the lock
+around LLVM itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from bpfcrypto.errors import InternalError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LOCK = threading.RLock()
+_numbers = itertools.count()
+
+OPTIMISE_BELOW = 1000
+"""Instructions of a program up to which all passes of O2 are worth their time."""
+
+PLAIN_FROM = 2000
+"""Instructions of a program from which on no passes are run, and code is generated as at O1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The processor that code is made for.
+
+    Attributes:
+        triple: LLVM's name of the machine and system.
+        cpu: LLVM's name of the processor.
+        features: what it can do, as LLVM names it.
+    """
+
+    triple: str
+    cpu: str
+    features: frozenset[str]
+
+    @property
+    def architecture(self) -> str:
+        """``x86_64``, ``aarch64``, ..."""
+        return self.triple.partition("-")[0]
+
+    @property
+    def identity(self) -> str:
+        """What decides which code may run here."""
+        return f"{self.triple} {self.cpu} {' '.join(sorted(self.features))} {_version()}"
+
+
+@cache
+def is_available() -> bool:
+    """Whether llvmlite is installed and usable here."""
+    try:
+        _llvm()
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+@cache
+def _llvm() -> Any:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm
+
+
+def _version() -> str:
+    import llvmlite
+
+    return "llvmlite {} LLVM {}".format(llvmlite.__version__, ".".join(map(str, _llvm().llvm_version_info)))
+
+
+@cache
+def host() -> Host:
+    """The processor of this machine."""
+    llvm = _llvm()
+    features = llvm.get_host_cpu_features()
+    return Host(
+        llvm.get_process_triple(), llvm.get_host_cpu_name(), frozenset(name for name, on in features.items() if on)
+    )
+
+
+def level_for(insns: int) -> int:
+    """The optimisation that a program of so many instructions is worth: 2, 1 or 0 (no passes)."""
+    return 2 if insns <= OPTIMISE_BELOW else 1 if insns < PLAIN_FROM else 0
+
+
+def compile_object(text: str, level: int = 2) -> bytes:
+    """The object file of a module.
+
+    Args:
+        text: LLVM IR.
+        level: passes of O2, of O1, or none; code generation is O1 without passes.
+
+    Raises:
+        InternalError: LLVM refuses the text, which is a defect of whoever wrote it.
+    """
+    llvm = _llvm()
+    with _LOCK:
+        machine = llvm.Target.from_triple(host().triple).create_target_machine(
+            cpu=host().cpu,
+            features=",".join(sorted(f"+{name}" for name in host().features)),
+            opt=max(level, 1),
+            reloc="pic",
+            jit=True,
+        )
+        try:
+            module = llvm.parse_assembly(text)
+            module.triple = host().triple
+            module.data_layout = str(machine.target_data)
+            module.verify()
+        except RuntimeError as error:
+            raise InternalError("LLVM refuses the code made for a program", state=str(error)) from error
+        if level:
+            options = llvm.create_pipeline_tuning_options(speed_level=level)
+            builder = llvm.create_pass_builder(machine, options)
+            builder.getModulePassManager().run(module, builder)
+        return bytes(machine.emit_object(module))
+
+
+@cache
+def _linker() -> Any:
+    llvm = _llvm()
+    return llvm.create_lljit_compiler(llvm.Target.from_triple(host().triple).create_target_machine(jit=True))
+
+
+class Unit:
+    """Linked machine code; it is unloaded when the last reference to it goes.
+
+    Args:
+        image: the object file.
+        symbols: names whose addresses are wanted.
+    """
+
+    def __init__(self, image: bytes, symbols: Iterable[str]) -> None:
+        llvm = _llvm()
+        builder = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
+        for name in symbols:
+            builder.export_symbol(name)
+        with _LOCK:
+            self._library = builder.link(_linker(), f"unit{next(_numbers)}")
+
+    def address(self, symbol: str) -> int:
+        """Where a function or a datum is; one of ``symbols``."""
+        return int(self._library[symbol])
