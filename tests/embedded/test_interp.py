@@ -129,12 +129,22 @@ def test_a_callback_must_be_a_subprogram(address: str) -> None:
     assert caught.value.insn == 1
 
 
+class Goal:
+    """A program that a tail call leads to."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self.interpreter = interpreter
+
+    def machine_entry(self) -> int:
+        raise AssertionError("an interpreter goes on with an interpreter")
+
+
 def test_a_native_can_replace_the_program() -> None:
     """TailCall goes on with another program in the same frame: r1 is passed on, all else is fresh, and the caller gets its r0."""
     target = build("r0 = *(u64 *)(r10 -8)\nr0 += r6\nr0 += r1\nr0 += 5\nr2 = 0x1\nr2 = 0x2\nexit")
 
     def jump(*_: object) -> int:
-        raise TailCall(target)
+        raise TailCall(Goal(target))
 
     text = """
         r6 = 1000

@@ -12,8 +12,9 @@ from bpfcrypto.abi.helpers import HELPERS as HELPER_TABLE
 from bpfcrypto.abi.kfuncs import KFUNCS as KFUNC_TABLE
 from bpfcrypto.embedded.contexts import CryptoContexts
 from bpfcrypto.embedded.engine_collection import EmbeddedCollection
+from bpfcrypto.embedded.engine_compile import compiler
 from bpfcrypto.embedded.engine_cpu import CpuPool
-from bpfcrypto.embedded.engine_link import Linked, Linker
+from bpfcrypto.embedded.engine_link import Linker
 from bpfcrypto.embedded.engine_program import PROG_TYPES, EmbeddedProgram, Surface
 from bpfcrypto.embedded.engine_slots import fill_with_maps, fill_with_programs
 from bpfcrypto.embedded.engine_verify import judge_program, verify_program
@@ -39,10 +40,10 @@ if TYPE_CHECKING:
     from bpfcrypto.embedded.usermem import UserBuffer
     from bpfcrypto.engine import Source, Verdict
     from bpfcrypto.spec import ProgramSpec
+    from bpfcrypto.verifier.facts import Facts
 
 _WHY_NOT: Mapping[str, str] = {
     "attaching": "programs run when they are called; the kernel engine attaches them to interfaces",
-    "jit": "programs are interpreted",
 }
 
 
@@ -55,7 +56,8 @@ class EmbeddedEngine:
 
     Args:
         cpus: how many CPUs programs see; None for as many as this machine has.
-        step_limit: instructions after which a run is stopped with a RunError.
+        step_limit: instructions after which a run is stopped with a RunError; only the interpreter counts them, so with a limit
+            programs are interpreted.
         trace: takes each line of bpf_trace_printk.
         interfaces: network interfaces that a test run's ctx may name: index -> number of receive queues.
         skb_linear: bytes of an skb that TC programs find between ``data`` and ``data_end``; None for all. The rest is where programs
@@ -65,6 +67,8 @@ class EmbeddedEngine:
             program reads all memory of this process without being told of it.
         verify: whether programs are verified by the kernel's rules before they are loaded. Without it a program runs unverified,
             with every access to memory checked.
+        jit: whether programs run as machine code; None where they can: on a machine that llvmlite is installed on, verified, and
+            without a step limit. Machine code gives the interpreter's results some thousand times as fast.
         progress: takes, every twenty thousand instructions that the verifier visits, the program's name and their number so far.
         why_not: more to say in ``capabilities.why_not``.
     """
@@ -73,24 +77,27 @@ class EmbeddedEngine:
         self,
         *,
         cpus: int | None = None,
-        step_limit: int = STEP_LIMIT,
+        step_limit: int | None = None,
         trace: Callable[[str], None] = _silent,
         interfaces: Mapping[int, int] | None = None,
         skb_linear: int | None = None,
         user_memory: Iterable[UserBuffer] = (),
         verify: bool = True,
+        jit: bool | None = None,
         progress: Progress | None = None,
         why_not: Mapping[str, str] | None = None,
     ) -> None:
         self._cpus = cpus or os.cpu_count() or 1
-        self._step_limit = step_limit
+        self._step_limit = STEP_LIMIT if step_limit is None else step_limit
         self._trace = trace
         self._skb_linear = skb_linear
         self._user_memory = UserMemory(user_memory)
         self._verify = verify
         self._progress = progress
+        self._jit = jit
+        self._limited = step_limit is not None
         self._interfaces = {LOOPBACK: 1} if interfaces is None else dict(interfaces)
-        self._why_not = {**_WHY_NOT, **(why_not or {})}
+        self._more_why_not = why_not or {}
 
     def __repr__(self) -> str:
         return f"<EmbeddedEngine with {self._cpus} CPUs>"
@@ -109,8 +116,27 @@ class EmbeddedEngine:
             helpers=frozenset(helper.name for helper in HELPER_TABLE.values() if helper.name in HELPERS),
             prog_types=frozenset(kind.name for kind in PROG_TYPES),
             map_types=frozenset(kind.name for kind in TYPES),
-            why_not=self._why_not,
+            jit=self._compiles,
+            why_not={**_WHY_NOT, **({} if self._compiles else {"jit": self._why_interpreted}), **self._more_why_not},
         )
+
+    @cached_property
+    def _compiles(self) -> bool:
+        """Whether programs become machine code."""
+        return not self._why_interpreted
+
+    @cached_property
+    def _why_interpreted(self) -> str:
+        """Why programs are interpreted, in words; "" where they become machine code."""
+        if self._jit is False:
+            return "programs are interpreted, as was asked for"
+        if not self._verify:
+            return "programs that are not verified are interpreted"
+        if self._limited:
+            return "programs with a step limit are interpreted"
+        from bpfcrypto.embedded.jit.compile import is_available
+
+        return "" if is_available() else "programs are interpreted, since llvmlite is not installed"
 
     def load(self, source: Source | CollectionSpec, *, programs: Iterable[str] | None = None) -> EmbeddedCollection:
         """Create an object's maps and make its programs ready.
@@ -149,7 +175,7 @@ class EmbeddedEngine:
                 undo.callback(maps[name].close)
             fill_with_maps(maps)
             linker = Linker(spec, maps, HELPERS, kfuncs(contexts, objects))
-            ready = {each.name: EmbeddedProgram(self._interpreter(linker, each), surface) for each in chosen}
+            ready = {each.name: self._program(linker, each, surface) for each in chosen}
             fill_with_programs(maps, ready)
             for made in maps.values():
                 if made.spec.frozen:
@@ -157,29 +183,32 @@ class EmbeddedEngine:
             undo.pop_all()
         return EmbeddedCollection(spec, surface, contexts, objects, maps, ready)
 
-    def _interpreter(self, linker: Linker, program: ProgramSpec) -> Interpreter:
+    def _program(self, linker: Linker, program: ProgramSpec, surface: Surface) -> EmbeddedProgram:
         if program.type not in PROG_TYPES:
             raise NotSupportedError(
                 f"program '{program.name}' of type {program.type.name}",
                 requires="one of " + ", ".join(sorted(kind.name for kind in PROG_TYPES)),
             )
-        linked = self._verified(linker, program)
+        facts = self._facts(linker, program)
+        linked = linker.link(program)
         try:
-            return Interpreter(program, linked.insns, linked.natives, step_limit=self._step_limit)
+            interpreter = Interpreter(program, linked.insns, linked.natives, step_limit=self._step_limit)
         except RunError as error:
             raise ObjectError(f"cannot be run: {error}", source=linker.spec.source, section=program.section) from error
+        if facts is None or not self._compiles:
+            return EmbeddedProgram(interpreter, surface)
+        return EmbeddedProgram(interpreter, surface, compiler(linker, linked, interpreter, facts, surface.runs))
 
-    def _verified(self, linker: Linker, program: ProgramSpec) -> Linked:
-        """The program linked, once the verifier has accepted it. What neither it nor the engine has is the engine's to name."""
+    def _facts(self, linker: Linker, program: ProgramSpec) -> Facts | None:
+        """What the verifier knows of a program that it accepts. What neither it nor the engine has is the engine's to name."""
         if not self._verify:
-            return linker.link(program)
+            return None
         said = verify_program(program, linker.spec, cpus=self._cpus, progress=self._progress)
-        if not said.accepted and (said.diagnostic is None or said.diagnostic.id != "not-modelled"):
-            raise said.error()
-        linked = linker.link(program)
         if not said.accepted:
+            if said.diagnostic is not None and said.diagnostic.id == "not-modelled":
+                linker.link(program)
             raise said.error()
-        return linked
+        return said.facts
 
     def check(self, source: Source | CollectionSpec, *, programs: Iterable[str] | None = None) -> tuple[Verdict, ...]:
         """The verifier's verdict on each program, in file order; a rejection is a result here, not an exception.

@@ -1,8 +1,9 @@
-"""A live program: test runs on the interpreter."""
+"""A live program: test runs, on machine code or on the interpreter."""
 
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from errno import EBADF
 from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.progs import ProgType, RunFlag
+from bpfcrypto.embedded.jit.memory import MachineMemory
+from bpfcrypto.embedded.jit.runs import Runs
 from bpfcrypto.embedded.memory import Memory
 from bpfcrypto.embedded.outcome import end_round
 from bpfcrypto.embedded.resilient import release_all
@@ -31,6 +34,7 @@ from bpfcrypto.engine import RunResult
 if TYPE_CHECKING:
     from bpfcrypto.embedded.engine_cpu import CpuPool
     from bpfcrypto.embedded.interp import Interpreter
+    from bpfcrypto.embedded.jit.machine import MachineCode
     from bpfcrypto.embedded.rcu import Rcu
     from bpfcrypto.embedded.testrun import Interfaces
     from bpfcrypto.spec import ProgramSpec
@@ -51,6 +55,7 @@ class Surface:
         skb_linear: bytes of an skb that are linear; None for all.
         user: what bpf_copy_from_user reads.
         closed: whether the collection is gone.
+        runs: those that are in progress on machine code.
     """
 
     memory: Memory
@@ -61,6 +66,7 @@ class Surface:
     skb_linear: int | None = None
     user: UserMemory = field(default_factory=UserMemory)
     closed: bool = False
+    runs: Runs = field(default_factory=Runs)
 
 
 class EmbeddedProgram:
@@ -69,12 +75,18 @@ class EmbeddedProgram:
     Args:
         interpreter: its code.
         surface: what it runs on.
+        compile_: makes its machine code, when it first runs; None where it is interpreted.
     """
 
-    def __init__(self, interpreter: Interpreter, surface: Surface) -> None:
+    def __init__(
+        self, interpreter: Interpreter, surface: Surface, compile_: Callable[[], MachineCode] | None = None
+    ) -> None:
         self.interpreter = interpreter
         self.id = next(_numbers)
         self._surface = surface
+        self._compile = compile_
+        self._compiling = threading.Lock()
+        self._machine: MachineCode | None = None
         self._runner = _RUNNERS[interpreter.spec.type]
 
     def __repr__(self) -> str:
@@ -96,6 +108,21 @@ class EmbeddedProgram:
     def memory(self) -> Memory:
         """The address space of its collection."""
         return self._surface.memory
+
+    @property
+    def machine(self) -> MachineCode | None:
+        """Its machine code, which is made now if it was not yet; None where it is interpreted."""
+        if self._machine is None and self._compile is not None:
+            with self._compiling:
+                if self._machine is None:
+                    self._machine = self._compile()
+        return self._machine
+
+    def machine_entry(self) -> int:
+        """The address of its machine code, for tail calls from machine code."""
+        machine = self.machine
+        assert machine is not None
+        return machine.entry
 
     def run(
         self,
@@ -126,8 +153,8 @@ class EmbeddedProgram:
         with self._surface.cpus.hold(cpu) as held:
             if self._surface.closed:
                 raise refuse(EBADF, f"program '{self.name}': its collection is closed")
-            memory = Memory(self._surface.memory)
             surface = self._surface
+            memory = Memory(surface.memory) if self.machine is None else MachineMemory(surface.memory)
             state = RunState(
                 memory, self.spec, held, trace=surface.trace, interfaces=surface.interfaces, user=surface.user
             )
@@ -169,10 +196,11 @@ class EmbeddedProgram:
         """The last run's retval and the average nanoseconds of all."""
         rounds = max(repeat, 1)
         retval = 0
+        code = self.machine or self.interpreter
         start = time.perf_counter_ns()
         for _ in range(rounds):
             with self._surface.rcu.reading():
-                retval = self.interpreter.run(state, ctx_address)
+                retval = code.run(state, ctx_address)
             end_round(state, retval)
         return retval & 0xFFFFFFFF, (time.perf_counter_ns() - start) // rounds
 

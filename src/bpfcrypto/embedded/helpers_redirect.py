@@ -95,7 +95,7 @@ def tail_call(run: RunState, _ctx: int, handle: int, index: int, *_: int) -> int
     if program is None or run.tail_calls >= MAX_TAIL_CALLS:
         return 0
     run.tail_calls += 1
-    raise TailCall(program.interpreter)
+    raise TailCall(program)
 
 
 NATIVES: Mapping[str, Native] = {

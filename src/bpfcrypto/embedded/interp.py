@@ -14,7 +14,7 @@ A frame's stack is memory only while the frame lives, and frames do not touch: a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bpfcrypto.abi.helpers import HELPERS
 from bpfcrypto.embedded.interp_code import DONE, Malformed, translate
@@ -49,15 +49,24 @@ _FRAME_STRIDE = 2 * STACK_SIZE  # half of it is the gap to the next frame
 _NOWHERE = Region(allocate(1)[0], name="nowhere", size=0)
 
 
+class Callee(Protocol):
+    """A program that a tail call leads to."""
+
+    @property
+    def interpreter(self) -> Interpreter: ...
+
+    def machine_entry(self) -> int: ...
+
+
 class TailCall(Exception):
     """Raised by a native: the innermost frame goes on with another program, which gets r1 and returns to the frame's caller.
 
     So does the kernel where programs with subprograms make tail calls: the program is as deep in the stack as the frame was.
     """
 
-    def __init__(self, interpreter: Interpreter) -> None:
+    def __init__(self, program: Callee) -> None:
         super().__init__()
-        self.interpreter = interpreter
+        self.program = program
 
 
 class Thrown(Exception):
@@ -198,7 +207,7 @@ class _Machine:
                 try:
                     return self._execute(code, slot, registers)
                 except TailCall as jump:
-                    code = self._code = jump.interpreter
+                    code = self._code = jump.program.interpreter
                     self._base = self._depth - 1
                     self.recent += [_NOWHERE] * (len(code.insns) - len(self.recent))
                     slot, arguments = 0, (registers[1], 0, 0, 0, 0)

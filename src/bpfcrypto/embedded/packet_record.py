@@ -6,7 +6,7 @@ with what else decides whether a range of the packet is contiguous:
 
     START    address of the first byte in front of the linear part: metadata, or the packet itself
     END      address of the byte behind the linear part
-    DATA     address of the packet's first byte; of an skb the same as START
+    DATA     address of an xdp frame's first byte; an skb has none in front, and leaves it 0
     BEHIND   bytes of the packet behind the linear part
 
 runtime/packet.h has the same layout.

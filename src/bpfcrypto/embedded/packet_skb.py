@@ -33,7 +33,7 @@ _ETH_P_802_3, _ETH_P_802_2 = 0x0001, 0x0004
 _HOST, _MULTICAST, _OTHERHOST = 0, 2, 3
 
 # Fields of struct sk_buff that are narrower than their view in struct __sk_buff.
-_STORED_MASKS: Mapping[str, int] = {"tc_index": 0xFFFF, "tc_classid": 0xFFFF, "gso_size": 0xFFFF, "gso_segs": 0xFFFF}
+STORED_MASKS: Mapping[str, int] = {"tc_index": 0xFFFF, "tc_classid": 0xFFFF, "gso_size": 0xFFFF, "gso_segs": 0xFFFF}
 
 
 def length_protocol(start: bytes) -> int:
@@ -129,7 +129,7 @@ class SkBuff:
 
     def set(self, name: str, value: int) -> None:
         """Set a field from outside of the program, read-only ones too."""
-        self._record.put(_FIELDS[name], value & _STORED_MASKS.get(name, -1))
+        self._record.put(_FIELDS[name], value & STORED_MASKS.get(name, -1))
 
     @property
     def hashed(self) -> bool:

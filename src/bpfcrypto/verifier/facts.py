@@ -9,10 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bpfcrypto.verifier.bounds import UNKNOWN
-from bpfcrypto.verifier.state import FP, NOT_INIT, Reg, RegType
+from bpfcrypto.verifier.state import FP, NOT_INIT, Flag, Reg, RegType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+_PLAIN = frozenset(
+    {RegType.STACK, RegType.MAP_VALUE, RegType.MAP_KEY, RegType.PACKET, RegType.PACKET_META, RegType.MEM, RegType.BUF}
+)
+
+MEMORY = Reg(RegType.MEM, num=UNKNOWN)
+"""A pointer into memory of the program's own, whichever."""
 
 
 class Facts:
@@ -20,9 +28,15 @@ class Facts:
 
     Args:
         live: the registers that are live before each instruction, as a mask.
+
+    Attributes:
+        starts: the first instruction of each function, by its number.
+        stack_depths: by that instruction, the bytes of stack that any path touched.
     """
 
     def __init__(self, live: Sequence[int]) -> None:
+        self.starts: tuple[int, ...] = ()
+        self.stack_depths: dict[int, int] = {}
         self._live = tuple(tuple(regno for regno in range(FP) if mask >> regno & 1) for mask in live)
         self._regs: list[list[Reg] | None] = [None] * len(live)
 
@@ -47,9 +61,18 @@ class Facts:
         return regs[regno] if regs is not None and regno in self._live[index] else NOT_INIT
 
 
+def _is_plain(reg: Reg) -> bool:
+    return reg.type in _PLAIN and not reg.flags & Flag.UNTRUSTED
+
+
 def join(old: Reg, new: Reg) -> Reg:
-    """What two paths agree on: the kind of pointer and where it points, and the value where it is the same."""
-    if old.type is not new.type or old.type is RegType.NOT_INIT:
+    """What two paths agree on: the kind of pointer and where it points, and the value where it is the same.
+
+    Pointers of different kinds that are all memory of the program's own are just that.
+    """
+    if old.type is not new.type:
+        return MEMORY if _is_plain(old) and _is_plain(new) else NOT_INIT
+    if old.type is RegType.NOT_INIT:
         return NOT_INIT
     num = old.num if old.num is UNKNOWN or old.num is new.num or old.num == new.num else UNKNOWN
     target = old.target if old.target is new.target or old.target == new.target else None

@@ -238,6 +238,8 @@ class _Verifier:
         self._explore_all(flow, live)
         stack_depth.check(env, flow)
         assert self._facts is not None
+        self._facts.starts = tuple(each.start for each in env.subprograms)
+        self._facts.stack_depths = {each.start: each.stack_depth for each in env.subprograms}
         dead_code.check(env, flow, self._facts)
 
     def _check_licence(self) -> None:

@@ -113,6 +113,7 @@ def compile_object(text: str, level: int = 2) -> bytes:
             features=",".join(sorted(f"+{name}" for name in host().features)),
             opt=max(level, 1),
             reloc="pic",
+            codemodel="small",
             jit=True,
         )
         try:
