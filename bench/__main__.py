@@ -10,10 +10,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from bench import interp, load_time
+from bench import aes, interp, load_time
 
 from bpfcrypto import open_engine
 from bpfcrypto.cli.render import print_table
+from bpfcrypto.embedded.jit.aes_native import native_aes
+from bpfcrypto.errors import NotSupportedError
 
 NS_PER_INSN_GOAL = 500
 ROUNDS = 9
@@ -52,6 +54,20 @@ def kernel_load() -> Iterator[Row]:
     yield "load, kernel engine / bpftool", f"{ratio:.2f}", f"<= {load_time.GOAL:g}", met(ratio <= load_time.GOAL)
 
 
+def machine_aes() -> Iterator[Row]:
+    """AES in machine code beside OpenSSL, for one block and for a packet."""
+    try:
+        bench = aes.Bench(native_aes())
+    except (NotSupportedError, FileNotFoundError) as error:
+        yield "AES, ours / OpenSSL EVP", "not measured", "", str(error)
+        return
+    for case in aes.cases(" 128"):
+        if case.size in (16, 1408):
+            result, goal = bench.measure(case, ROUNDS), aes.goal(case)
+            ratio = result["evp"][0] / result["ours"][0]
+            yield f"{case}, {case.size} B: speed / EVP's", f"{ratio:.2f}", f">= {goal:g}", met(ratio >= goal)
+
+
 def start_up() -> Iterator[Row]:
     """``bpfcrypto --help`` as a command."""
     command = [sys.executable, "-m", "bpfcrypto.cli", "--help"]
@@ -68,7 +84,7 @@ def met(good: bool) -> str:
 
 
 def main() -> None:
-    rows = [row for part in (interpreter, embedded_load, kernel_load, start_up) for row in part()]
+    rows = [row for part in (interpreter, machine_aes, embedded_load, kernel_load, start_up) for row in part()]
     print_table(("measurement", "value", "goal", ""), rows, right=("value", "goal"))
 
 

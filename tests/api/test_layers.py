@@ -11,7 +11,7 @@ import pytest
 from bpfcrypto.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("rich", "cryptography", "elftools", "ziglang", "importlib.metadata", "subprocess", "logging")
+HEAVY = ("rich", "cryptography", "elftools", "llvmlite", "ziglang", "importlib.metadata", "subprocess", "logging")
 
 
 def test_import_contracts_hold() -> None:

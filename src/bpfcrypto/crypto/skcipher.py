@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from errno import EINVAL, ENOENT
 from struct import Struct
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from bpfcrypto.crypto.provider import BLOCK_SIZE, AesKey, Bytes
 
@@ -87,6 +87,24 @@ class Buffer(NamedTuple):
 _NOTHING = Buffer(0, memoryview(b""))
 
 
+class Cipher(Protocol):
+    """A cipher with its key, ready to work on live memory, by whatever means."""
+
+    @property
+    def algorithm(self) -> Algorithm: ...
+
+    @property
+    def address(self) -> int:
+        """Where machine code finds it; 0 where it is Python's alone."""
+        ...
+
+    def encrypt(self, src: Buffer | None, dst: Buffer | None, siv: Buffer | None) -> int: ...
+
+    def decrypt(self, src: Buffer | None, dst: Buffer | None, siv: Buffer | None) -> int: ...
+
+    def wipe(self) -> None: ...
+
+
 class Skcipher:
     """A cipher with its key, ready to work on live memory (struct crypto_lskcipher).
 
@@ -98,7 +116,9 @@ class Skcipher:
 
     __slots__ = ("_key", "algorithm", "partial_blocks")
 
-    def __init__(self, algorithm: Algorithm, key: Bytes, *, partial_blocks: bool = True) -> None:
+    address = 0
+
+    def __init__(self, algorithm: Algorithm, key: Bytes, partial_blocks: bool = True) -> None:
         self.algorithm = algorithm
         self.partial_blocks = partial_blocks
         self._key = AesKey(key)

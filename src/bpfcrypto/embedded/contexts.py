@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Callable
 from struct import Struct
 from typing import TYPE_CHECKING
 
 from bpfcrypto.crypto.params import DEFAULT_RELEASE, parse
-from bpfcrypto.crypto.skcipher import Skcipher
+from bpfcrypto.crypto.skcipher import Algorithm, Cipher, Skcipher
 from bpfcrypto.embedded.memory import AccessFault, Region, allocate
 from bpfcrypto.embedded.rcu import Rcu
 
@@ -41,15 +42,16 @@ class CryptoContext:
 
     __slots__ = ("_bytes", "cipher", "region")
 
-    def __init__(self, cipher: Skcipher, type_address: int) -> None:
+    def __init__(self, cipher: Cipher, type_address: int) -> None:
         storage, offset = allocate(CONTEXT_SIZE + 8)
         self.cipher = cipher
         self.region = Region(
             storage, name="crypto context", offset=offset, size=CONTEXT_SIZE, writable=False, owner=self
         )
         self._bytes = memoryview(storage).cast("B")[offset : offset + CONTEXT_SIZE]
-        # the transform has an address, and nothing to be read there
-        _HEAD.pack_into(self._bytes, 0, type_address, self.address + CONTEXT_SIZE, cipher.algorithm.siv_size)
+        # where machine code has no cipher, the transform has an odd address, and nothing to be read there
+        transform = cipher.address or self.address + CONTEXT_SIZE + 1
+        _HEAD.pack_into(self._bytes, 0, type_address, transform, cipher.algorithm.siv_size)
         self.references = 1
 
     @property
@@ -77,9 +79,18 @@ class CryptoContexts:
         memory: the address space that they appear in.
         rcu: tells when a released context may go; every run of a program must be a reader of it.
         release: behaviour of :func:`bpfcrypto.crypto.params.parse`.
+        make_cipher: a cipher with its key.
     """
 
-    def __init__(self, memory: Memory, rcu: Rcu | None = None, *, release: str = DEFAULT_RELEASE) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        rcu: Rcu | None = None,
+        *,
+        release: str = DEFAULT_RELEASE,
+        make_cipher: Callable[[Algorithm, Bytes, bool], Cipher] = Skcipher,
+    ) -> None:
+        self._make_cipher = make_cipher
         self.rcu = rcu if rcu is not None else Rcu()
         self._memory = memory
         self._release = release
@@ -105,7 +116,7 @@ class CryptoContexts:
         parsed = parse(params, size, release=self._release)
         if isinstance(parsed, int):
             return 0, parsed
-        cipher = Skcipher(parsed.algorithm, parsed.key, partial_blocks=parsed.partial_blocks)
+        cipher = self._make_cipher(parsed.algorithm, parsed.key, parsed.partial_blocks)
         parsed.key[:] = bytes(len(parsed.key))
         context = CryptoContext(cipher, ctypes.addressof(self._type))
         with self._lock:

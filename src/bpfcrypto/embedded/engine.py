@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from bpfcrypto.abi.helpers import HELPERS as HELPER_TABLE
 from bpfcrypto.abi.kfuncs import KFUNCS as KFUNC_TABLE
+from bpfcrypto.crypto.skcipher import Skcipher
 from bpfcrypto.embedded.contexts import CryptoContexts
 from bpfcrypto.embedded.engine_collection import EmbeddedCollection
 from bpfcrypto.embedded.engine_compile import compiler
@@ -35,6 +36,8 @@ from bpfcrypto.spec import CollectionSpec
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from bpfcrypto.crypto.provider import Bytes
+    from bpfcrypto.crypto.skcipher import Algorithm, Cipher
     from bpfcrypto.embedded.engine_verify import Progress
     from bpfcrypto.embedded.map_base import EmbeddedMap
     from bpfcrypto.embedded.usermem import UserBuffer
@@ -126,6 +129,19 @@ class EmbeddedEngine:
         return not self._why_interpreted
 
     @cached_property
+    def _make_cipher(self) -> Callable[[Algorithm, Bytes, bool], Cipher]:
+        """Ciphers in machine code where programs are, if this processor has the instructions."""
+        if self._compiles:
+            from bpfcrypto.embedded.jit.aes_targets import supported
+            from bpfcrypto.embedded.jit.compile import host
+
+            if supported(host().features, host().architecture):
+                from bpfcrypto.embedded.jit.native_cipher import NativeCipher
+
+                return NativeCipher
+        return Skcipher
+
+    @cached_property
     def _why_interpreted(self) -> str:
         """Why programs are interpreted, in words; "" where they become machine code."""
         if self._jit is False:
@@ -155,7 +171,7 @@ class EmbeddedEngine:
         spec = read_source(source)
         chosen = choose_programs(spec, programs)
         memory, rcu = Memory(), Rcu()
-        contexts = CryptoContexts(memory, rcu)
+        contexts = CryptoContexts(memory, rcu, make_cipher=self._make_cipher)
         objects = Objects(memory, rcu, spec.btf, targets=kernel_targets(contexts), cpus=self._cpus)
         surface = Surface(
             memory, rcu, CpuPool(self._cpus), self._interfaces, self._trace, self._skb_linear, self._user_memory

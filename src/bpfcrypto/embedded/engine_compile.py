@@ -32,6 +32,10 @@ def compiler(
     """
 
     def resolve(link: Link) -> int:
+        if link.kind == "native":
+            from bpfcrypto.embedded.jit import runtime
+
+            return runtime.address(link.name)
         target = linker.maps[link.name]
         if link.kind == "map":
             return target.address

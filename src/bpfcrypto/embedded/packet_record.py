@@ -8,6 +8,7 @@ with what else decides whether a range of the packet is contiguous:
     END      address of the byte behind the linear part
     DATA     address of an xdp frame's first byte; an skb has none in front, and leaves it 0
     BEHIND   bytes of the packet behind the linear part
+    PAGE     address of the buffer that an xdp frame's linear part lies in; 0 for an skb
 
 runtime/packet.h has the same layout.
 """
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 
     from bpfcrypto.abi.ctx import Field
 
-START, END, DATA, BEHIND = range(4)
+START, END, DATA, BEHIND, PAGE = range(5)
 """Numbers of the 64-bit words behind the context."""
 
-WORDS = 4
+WORDS = 5
 ALIGNMENT = 64
 
 _U64 = Struct("<Q")
@@ -52,7 +53,7 @@ class Record:
 
     Attributes:
         storage, offset: where its bytes are.
-        words: START, END, DATA and BEHIND.
+        words: START, END and the others.
     """
 
     __slots__ = ("_fields", "layout", "offset", "storage", "words")

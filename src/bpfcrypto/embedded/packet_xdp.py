@@ -12,7 +12,7 @@ from bpfcrypto.abi.ctx import XDP_MD, Field, FieldKind
 from bpfcrypto.embedded.ctx import CtxAccess
 from bpfcrypto.embedded.memory import Memory, Region
 from bpfcrypto.embedded.packet import ETH_HLEN, PAGE_SIZE, SHARED_INFO, Window
-from bpfcrypto.embedded.packet_record import BEHIND, DATA, Record
+from bpfcrypto.embedded.packet_record import BEHIND, DATA, PAGE, Record
 from bpfcrypto.embedded.state import signed
 
 HEADROOM = 256  # XDP_PACKET_HEADROOM
@@ -43,6 +43,7 @@ class XdpFrame:
         self._window = Window(memory, "packet", PAGE_SIZE, start, start + head, borders=self._record.words[:2])
         self._window.view[start : start + head] = data[:head]
         self._record.words[DATA] = self._window.address + HEADROOM
+        self._record.words[PAGE] = self._window.address
         self._fragments = [self._fragment(data[at : at + PAGE_SIZE]) for at in range(head, len(data), PAGE_SIZE)]
         self._count_behind()
         self._region = memory.map(

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from functools import cache as memoise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bpfcrypto.embedded.jit import cache
 from bpfcrypto.embedded.jit.compile import compile_object, host, level_for
 from bpfcrypto.embedded.jit.links import Link
 from bpfcrypto.embedded.jit.lower import Lowered, lower
+from bpfcrypto.embedded.jit.stamp import stamp
 from bpfcrypto.isa.codec import encode
 from bpfcrypto.spec import KfuncRef
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from bpfcrypto.spec import CollectionSpec, ProgramSpec
     from bpfcrypto.verifier.facts import Facts
 
-_PACKAGE = Path(__file__).parents[2]
 _COUNT_BYTES = 4
 
 
@@ -37,24 +35,26 @@ class Built:
     Attributes:
         image: the object file.
         links, requests, exports: as in :class:`~bpfcrypto.embedded.jit.lower.Lowered`.
+        names: functions that are called by name.
     """
 
     image: bytes
     links: tuple[Link, ...]
     requests: Mapping[int, str]
     exports: tuple[int, ...]
+    names: tuple[str, ...] = ()
 
     def pack(self) -> bytes:
         """All of it as bytes."""
-        head = json.dumps([self.links, list(self.requests.items()), self.exports]).encode()
+        head = json.dumps([self.links, list(self.requests.items()), self.exports, self.names]).encode()
         return len(head).to_bytes(_COUNT_BYTES, "little") + head + self.image
 
     @classmethod
     def unpack(cls, data: bytes) -> Built:
         """The reverse of :meth:`pack`."""
         start = _COUNT_BYTES + int.from_bytes(data[:_COUNT_BYTES], "little")
-        links, requests, exports = json.loads(data[_COUNT_BYTES:start])
-        return cls(data[start:], tuple(Link(*each) for each in links), dict(requests), tuple(exports))
+        links, requests, exports, names = json.loads(data[_COUNT_BYTES:start])
+        return cls(data[start:], tuple(Link(*each) for each in links), dict(requests), tuple(exports), tuple(names))
 
 
 def build(
@@ -70,12 +70,11 @@ def build(
         extra: slots of more functions that are called from outside.
     """
     name = cache.key(*_identity(program, insns, spec), repr(sorted(extra)))
-    kept = cache.read(name)
-    if kept is not None:
-        return Built.unpack(kept)
-    built = compile_lowered(lower(program, insns, spec.maps, facts, extra=extra), len(insns))
-    cache.write(name, built.pack())
-    return built
+
+    def make() -> bytes:
+        return compile_lowered(lower(program, insns, spec.maps, facts, extra=extra), len(insns)).pack()
+
+    return Built.unpack(cache.remembered(name, make))
 
 
 def compile_lowered(lowered: Lowered, size: int) -> Built:
@@ -99,10 +98,3 @@ def _identity(program: ProgramSpec, insns: tuple[Insn, ...], spec: CollectionSpe
         host().identity,
         stamp(),
     )
-
-
-@memoise
-def stamp() -> str:
-    """What changes when any module that decides about code does: names, sizes and times of their files."""
-    files = [each for name in ("verifier", "embedded", "embedded/jit", "abi") for each in sorted((_PACKAGE / name).glob("*.*"))]
-    return repr([(str(each), (state := each.stat()).st_size, state.st_mtime_ns) for each in files])

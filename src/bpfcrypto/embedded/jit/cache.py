@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 _MOST_ENTRIES = 4000
@@ -68,6 +69,15 @@ def write(name: str, content: bytes) -> None:
                 os.unlink(temporary)
             raise
         _forget_oldest(place)
+
+
+def remembered(name: str, make: Callable[[], bytes]) -> bytes:
+    """What was kept under a name, or else what ``make`` gives, which is kept."""
+    content = read(name)
+    if content is None:
+        content = make()
+        write(name, content)
+    return content
 
 
 def _usable() -> Path | None:

@@ -39,21 +39,24 @@ class Host:
         triple: LLVM's name of the machine and system.
         cpu: LLVM's name of the processor.
         features: what it can do, as LLVM names it.
+        flags: the same for LLVM, with what is missing: a virtual machine may hide instructions that the name promises.
     """
 
     triple: str
     cpu: str
     features: frozenset[str]
+    flags: str
 
     @property
     def architecture(self) -> str:
         """``x86_64``, ``aarch64``, ..."""
-        return self.triple.partition("-")[0]
+        name = self.triple.partition("-")[0]
+        return "aarch64" if name == "arm64" else name
 
     @property
     def identity(self) -> str:
         """What decides which code may run here."""
-        return f"{self.triple} {self.cpu} {' '.join(sorted(self.features))} {_version()}"
+        return f"{self.triple} {self.cpu} {self.flags} {_version()}"
 
 
 @cache
@@ -87,7 +90,10 @@ def host() -> Host:
     llvm = _llvm()
     features = llvm.get_host_cpu_features()
     return Host(
-        llvm.get_process_triple(), llvm.get_host_cpu_name(), frozenset(name for name, on in features.items() if on)
+        llvm.get_process_triple(),
+        llvm.get_host_cpu_name(),
+        frozenset(name for name, on in features.items() if on),
+        features.flatten(),
     )
 
 
@@ -110,7 +116,7 @@ def compile_object(text: str, level: int = 2) -> bytes:
     with _LOCK:
         machine = llvm.Target.from_triple(host().triple).create_target_machine(
             cpu=host().cpu,
-            features=",".join(sorted(f"+{name}" for name in host().features)),
+            features=host().flags,
             opt=max(level, 1),
             reloc="pic",
             codemodel="small",

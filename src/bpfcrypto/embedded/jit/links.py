@@ -13,8 +13,8 @@ class Link(NamedTuple):
     """One entry.
 
     Attributes:
-        kind: ``map`` (address of the handle), ``value`` (of the value at index 0), ``python`` (the way back into Python), or
-            ``native`` (a function of machine code).
+        kind: ``map`` (address of the handle), ``value`` (of the value at index 0), ``python`` (the way back into Python),
+            ``native`` (a helper or kfunc of :mod:`bpfcrypto.embedded.jit.runtime`), or ``aes``.
         name: which; "" where there is only one.
     """
 
@@ -23,6 +23,7 @@ class Link(NamedTuple):
 
 
 PYTHON = Link("python")
+AES = Link("aes", "aes_crypt")
 SYMBOL = "links"
 
 

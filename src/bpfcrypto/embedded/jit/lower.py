@@ -25,7 +25,7 @@ from bpfcrypto.spec import MapRef, MapValueRef
 from bpfcrypto.verifier.state import NOT_INIT, MAX_STACK, Reg, RegType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from bpfcrypto.abi.progs import ProgType
     from bpfcrypto.isa.insn import Insn
@@ -49,6 +49,8 @@ declare void @llvm.memmove.p0.p0.i64(ptr, ptr, i64, i1)
 declare i64 @llvm.usub.sat.i64(i64, i64)
 declare ptr @llvm.frameaddress.p0(i32)
 declare i32 @memcmp(ptr, ptr, i64)
+declare i32 @sched_yield()
+declare i32 @clock_gettime(i32, ptr)
 attributes #0 = { nounwind null_pointer_is_valid }
 !0 = !{!"branch_weights", i32 1, i32 2000}
 !1 = !{}"""
@@ -71,9 +73,9 @@ class Lowered:
     exports: tuple[int, ...]
 
 
-def symbol(slot: int) -> str:
-    """The name of the function at a slot."""
-    return f"f{slot}"
+def symbol(slot: int, program: str = "") -> str:
+    """The name of the function at a slot; in a module of several programs, their names come first."""
+    return f"{program}.f{slot}" if program else f"f{slot}"
 
 
 def lower(
@@ -98,31 +100,69 @@ def lower(
     return module.lower(exports)
 
 
+def lower_all(programs: Sequence[ProgramSpec]) -> tuple[str, tuple[Link, ...]]:
+    """One module of several programs of our own, each a function of its name that takes up to five integers.
+
+    Returns:
+        The text, and the entries of the one table.
+    """
+    links = Links()
+    bodies = [_Module(each, each.insns, {}, None, links=links, prefix=each.name).lower_named() for each in programs]
+    return "\n".join((links.definition(), _PREAMBLE, *bodies)), links.entries
+
+
 class _Module:
     def __init__(
-        self, program: ProgramSpec, insns: tuple[Insn, ...], maps: Mapping[str, MapSpec], facts: Facts | None
+        self,
+        program: ProgramSpec,
+        insns: tuple[Insn, ...],
+        maps: Mapping[str, MapSpec],
+        facts: Facts | None,
+        *,
+        links: Links | None = None,
+        prefix: str = "",
     ) -> None:
         self.program = program
         self.insns = insns
         self.maps = maps
         self.facts = facts
-        self.links = Links()
+        self.links = links or Links()
+        self.prefix = prefix
         self.requests: dict[int, str] = {}
         self.graph = Graph(program, insns, facts.is_reached if facts is not None else lambda _: True)
         self._unwinds: dict[int, bool] = {}
 
+    def symbol(self, slot: int) -> str:
+        """The name of the function at a slot."""
+        return symbol(slot, self.prefix)
+
     def lower(self, exports: tuple[int, ...]) -> Lowered:
+        """The module of this program alone."""
+        functions = self._functions(exports)
+        text = "\n".join((self.links.definition(), _PREAMBLE, self._main(), *functions))
+        return Lowered(text, self.links.entries, self.requests, exports)
+
+    def lower_named(self) -> str:
+        """Its functions, and one of the program's name."""
+        count = self.graph.function(0).arguments
+        given = "".join(f", i64 %a{n}" for n in range(1, count + 1))
+        entry = f"""define i64 @{self.program.name}(ptr %run{given}) #0 {{
+  %result = call i64 @{self.symbol(0)}(ptr %run{given})
+  ret i64 %result
+}}"""
+        return "\n".join((entry, *self._functions((0,), exported=False)))
+
+    def _functions(self, exports: tuple[int, ...], *, exported: bool = True) -> list[str]:
         waiting, done, functions = list(exports), set[int](), list[str]()
         while waiting:
             start = waiting.pop()
             if start in done:
                 continue
             done.add(start)
-            function = _Function(self, self.graph.function(start), exported=start in exports)
+            function = FunctionText(self, self.graph.function(start), exported=exported and start in exports)
             functions.append(function.lower())
             waiting += function.callees
-        text = "\n".join((self.links.definition(), _PREAMBLE, self._main(), *functions))
-        return Lowered(text, self.links.entries, self.requests, exports)
+        return functions
 
     def _main(self) -> str:
         """What a run begins with: it says where the stack is, and calls the program."""
@@ -131,7 +171,7 @@ class _Module:
   %frame = call ptr @llvm.frameaddress.p0(i32 0)
   %place = getelementptr i8, ptr %run, i64 {STACK}
   store ptr %frame, ptr %place, align 8
-  %result = call i64 @{symbol(0)}(ptr %run{context}) noinline
+  %result = call i64 @{self.symbol(0)}(ptr %run{context}) noinline
   ret i64 %result
 }}"""
 
@@ -165,7 +205,7 @@ class _Module:
         return not lower_calls.never_unwinds(lower_calls.callee_name(self.program, self.insns[slot], slot))
 
 
-class _Function:
+class FunctionText:
     """One function being written. It is also the site (:class:`lower_memory.Site`) of the instruction that is being written."""
 
     def __init__(self, module: _Module, function: Function, *, exported: bool) -> None:
@@ -242,7 +282,7 @@ class _Function:
         arguments = "".join(f", i64 %a{n}" for n in range(1, self._function.arguments + 1))
         linkage = "" if self._exported else "internal "
         depth = self._stack_depth()
-        lines = [f"define {linkage}i64 @{symbol(start)}(ptr noalias %run{arguments}) #0 {{", "entry:"]
+        lines = [f"define {linkage}i64 @{self.module.symbol(start)}(ptr noalias %run{arguments}) #0 {{", "entry:"]
         if depth:
             lines.append(f"  %stack = alloca [{depth} x i8], align 16")
             if self.module.facts is not None:
@@ -430,7 +470,7 @@ class _Function:
     def call_function(self, start: int, arguments: list[str]) -> str:
         """Call a function of the program; its r0, an i64."""
         words = "".join(f", i64 {each}" for each in arguments)
-        result = self.text.emit(f"call i64 @{symbol(start)}(ptr %run{words})")
+        result = self.text.emit(f"call i64 @{self.module.symbol(start)}(ptr %run{words})")
         if self.module.may_unwind(start):
             self.check_unwind()
         return result
@@ -440,17 +480,17 @@ class _Function:
 
 
 _INSTRUCTIONS = {
-    Kind.ALU: _Function._alu,
-    Kind.MOV: _Function._move,
-    Kind.UNARY: _Function._unary,
-    Kind.LOAD: _Function._load,
-    Kind.STORE: _Function._store,
-    Kind.ATOMIC: _Function._atomic,
-    Kind.LDDW: _Function._lddw,
-    Kind.BRANCH: _Function._branch,
-    Kind.GOTO: _Function._goto,
-    Kind.MAY_GOTO: _Function._may_goto,
-    Kind.LEGACY: _Function._legacy,
-    Kind.CALL: _Function._call,
-    Kind.EXIT: _Function._exit,
+    Kind.ALU: FunctionText._alu,
+    Kind.MOV: FunctionText._move,
+    Kind.UNARY: FunctionText._unary,
+    Kind.LOAD: FunctionText._load,
+    Kind.STORE: FunctionText._store,
+    Kind.ATOMIC: FunctionText._atomic,
+    Kind.LDDW: FunctionText._lddw,
+    Kind.BRANCH: FunctionText._branch,
+    Kind.GOTO: FunctionText._goto,
+    Kind.MAY_GOTO: FunctionText._may_goto,
+    Kind.LEGACY: FunctionText._legacy,
+    Kind.CALL: FunctionText._call,
+    Kind.EXIT: FunctionText._exit,
 }

@@ -11,20 +11,26 @@ from errno import E2BIG, EINVAL
 from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.helpers import HELPERS
-from bpfcrypto.embedded.jit.record import CPU, JUMP
+from bpfcrypto.abi.maps import MapType
+from bpfcrypto.embedded.jit import lower_runtime
+from bpfcrypto.embedded.jit.links import Link
+from bpfcrypto.embedded.jit.record import JUMP, UNWIND
+from bpfcrypto.embedded.jit.text import Value
 from bpfcrypto.isa.opcode import PseudoCall
-from bpfcrypto.verifier.state import FuncTarget
+from bpfcrypto.verifier.state import FuncTarget, MapTarget
 
 if TYPE_CHECKING:
-    from bpfcrypto.embedded.jit.lower import _Function
+    from bpfcrypto.embedded.jit.lower import FunctionText
     from bpfcrypto.embedded.jit.text import Text
     from bpfcrypto.isa.insn import Insn
     from bpfcrypto.spec import ProgramSpec
 
 _MAX_LOOPS = 8 << 20  # BPF_MAX_LOOPS
 
-Written = Callable[["Text", "_Function"], "str | None"]
-"""Writes a call and gives r0, an i64; None where it can't be written for this site."""
+Written = Callable[["Text", "FunctionText"], "str | Value | None"]
+"""Writes a call and gives r0, an i64 unless it says otherwise; None where it can't be written for this site."""
+
+_ARRAYS = frozenset({MapType.ARRAY, MapType.PERCPU_ARRAY})
 
 
 def callee_name(program: ProgramSpec, insn: Insn, slot: int) -> str:
@@ -37,20 +43,49 @@ def callee_name(program: ProgramSpec, insn: Insn, slot: int) -> str:
 
 def never_unwinds(name: str) -> bool:
     """Whether a call is always machine code that comes back."""
-    return name in _SIMPLE
+    return name in _SIMPLE or name in lower_runtime.CALLS
 
 
-def call(text: Text, site: _Function) -> None:
+def call(text: Text, site: FunctionText) -> None:
     """Write a call; its result is in r0."""
     name = callee_name(site.module.program, site.insn, site.slot)
-    written = _SIMPLE.get(name) or _SPECIAL.get(name)
-    result = written(text, site) if written is not None else None
-    if result is None:
-        result = site.call_python([text.integer(n) for n in range(1, 6)])
-    text.set_typed(0, result, pointer=site.gives_pointer(0))
+    if site.module.facts is None:
+        written = lower_runtime.CALLS[name]
+    else:
+        written = _SIMPLE.get(name) or _SPECIAL.get(name) or (_native if name in NATIVES else _python)
+    result = written(text, site) or _python(text, site)
+    if isinstance(result, Value):
+        text.registers[0] = result
+    else:
+        text.set_typed(0, result, pointer=site.gives_pointer(0))
 
 
-def _tail_call(text: Text, site: _Function) -> str:
+def _python(text: Text, site: FunctionText) -> str:
+    """The interpreter's function."""
+    return site.call_python([text.integer(n) for n in range(1, 6)])
+
+
+def _native(text: Text, site: FunctionText) -> str:
+    """A function of the runtime; where it leaves the call to Python, the interpreter's."""
+    name = callee_name(site.module.program, site.insn, site.slot)
+    arguments = [text.integer(n) for n in range(1, NATIVES[name] + 1)]
+    entry = site.linked(Link("native", name))
+    words = "".join(f", i64 {each}" for each in arguments)
+    answer = text.emit(f"call i64 {entry}(ptr %run{words})")
+    before, asks, on = text.label, text.fresh_label(), text.fresh_label()
+    place = text.offset("%run", UNWIND)
+    asked = text.emit(f"icmp ne i32 {text.emit(f'load i32, ptr {place}, align 4')}, 0")
+    text.do(f"br i1 {asked}, label %{asks}, label %{on}, !prof !0")
+    text.open(asks)
+    text.do(f"store i32 0, ptr {place}, align 4")
+    told = site.call_python(arguments)
+    after = text.label
+    text.do(f"br label %{on}")
+    text.open(on)
+    return text.emit(f"phi i64 [ {answer}, %{before} ], [ {told}, %{after} ]")
+
+
+def _tail_call(text: Text, site: FunctionText) -> str:
     """Where Python has found the program, it is called, and what it gives is what the function gives."""
     failed = site.call_python([text.integer(n) for n in range(1, 4)])
     place = text.offset("%run", JUMP)
@@ -65,7 +100,7 @@ def _tail_call(text: Text, site: _Function) -> str:
     return failed
 
 
-def _loop(text: Text, site: _Function) -> str | None:
+def _loop(text: Text, site: FunctionText) -> str | None:
     """bpf_loop, where the callback is known."""
     callback = site.fact(2).target
     facts = site.module.facts
@@ -100,18 +135,34 @@ def _loop(text: Text, site: _Function) -> str | None:
     return text.emit(f"select i1 {bad}, i64 {refused}, i64 {wide}")
 
 
-def _cpu(text: Text, _site: _Function) -> str:
-    number = text.emit(f"load i32, ptr {text.offset('%run', CPU)}, align 4")
-    return text.emit(f"zext i32 {number} to i64")
+def _map_lookup(text: Text, site: FunctionText) -> Value | None:
+    """bpf_map_lookup_elem, of an array whose values are at a known place."""
+    target = site.fact(1).target
+    if not isinstance(target, MapTarget) or target.spec.type not in _ARRAYS:
+        return None
+    spec = target.spec
+    if site.module.maps.get(spec.name) is not spec:
+        return None  # the inner map of another: one of several
+    stride = spec.value_size + 7 & ~7
+    key = text.emit(f"load i32, ptr {text.pointer(2)}, align 1")
+    index = text.emit(f"zext i32 {key} to i64")
+    at = text.emit(f"mul i64 {index}, {stride}")
+    if spec.type is MapType.PERCPU_ARRAY:
+        cpu = lower_runtime.run_cpu(text, site)
+        at = text.emit(f"add i64 {at}, {text.emit(f'mul i64 {cpu}, {stride * spec.max_entries}')}")
+    value = text.offset(site.linked(Link("value", spec.name)), at)
+    inside = text.emit(f"icmp ult i32 {key}, {spec.max_entries}")
+    found = text.emit(f"select i1 {inside}, ptr {value}, ptr null")
+    return Value(found, True)
 
 
-def _nothing(_text: Text, _site: _Function) -> str:
+def _nothing(_text: Text, _site: FunctionText) -> str:
     """Calls whose promise holds all the time: a run is an RCU reader and has its CPU to itself."""
     return "0"
 
 
 _SIMPLE: Mapping[str, Written] = {
-    "bpf_get_smp_processor_id": _cpu,
+    "bpf_get_smp_processor_id": lower_runtime.run_cpu,
     "bpf_get_numa_node_id": _nothing,
     "bpf_rcu_read_lock": _nothing,
     "bpf_rcu_read_unlock": _nothing,
@@ -123,4 +174,34 @@ _SIMPLE: Mapping[str, Written] = {
 _SPECIAL: Mapping[str, Written] = {
     "bpf_tail_call": _tail_call,
     "bpf_loop": _loop,
+    "bpf_map_lookup_elem": _map_lookup,
 }
+
+NATIVES: Mapping[str, int] = {
+    "bpf_crypto_encrypt": 4,
+    "bpf_crypto_decrypt": 4,
+    "bpf_dynptr_adjust": 3,
+    "bpf_dynptr_clone": 2,
+    "bpf_dynptr_data": 3,
+    "bpf_dynptr_from_mem": 4,
+    "bpf_dynptr_from_skb": 3,
+    "bpf_dynptr_from_xdp": 3,
+    "bpf_dynptr_is_null": 1,
+    "bpf_dynptr_is_rdonly": 1,
+    "bpf_dynptr_read": 5,
+    "bpf_dynptr_size": 1,
+    "bpf_dynptr_slice": 4,
+    "bpf_dynptr_slice_rdwr": 4,
+    "bpf_dynptr_write": 5,
+    "bpf_ktime_get_ns": 0,
+    "bpf_skb_load_bytes": 4,
+    "bpf_skb_pull_data": 2,
+    "bpf_skb_store_bytes": 5,
+    "bpf_xdp_adjust_head": 2,
+    "bpf_xdp_adjust_meta": 2,
+    "bpf_xdp_adjust_tail": 2,
+    "bpf_xdp_get_buff_len": 1,
+    "bpf_xdp_load_bytes": 4,
+    "bpf_xdp_store_bytes": 4,
+}
+"""Functions of the runtime: name -> number of arguments."""

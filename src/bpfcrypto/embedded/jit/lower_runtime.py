@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from bpfcrypto.embedded.jit.links import Link
+from bpfcrypto.embedded.jit.links import AES
 from bpfcrypto.embedded.jit.record import CPU, UNWIND
 from bpfcrypto.embedded.jit.text import Value
 
@@ -17,8 +17,6 @@ Written = Callable[["Text", "FunctionText"], "str | None"]
 
 ASK_PYTHON = 2
 """What UNWIND holds where a native function leaves the call to Python; 1 is the end of the run."""
-
-AES = Link("aes", "aes_crypt")
 
 _CRYPT_WORDS = 6
 _NANOSECONDS = 1_000_000_000

@@ -1,34 +1,60 @@
 """Helpers and kfuncs as machine code: the BPF programs in ``runtime/``, compiled by the compiler of everybody's.
 
-They make one unit for the process. Programs reach its functions through their tables of links.
+They make one unit for the process, and programs reach its functions through their tables of links.
 """
 
 from __future__ import annotations
 
 import ctypes
+import threading
 from functools import cache as memoise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bpfcrypto.embedded.jit import cache
-from bpfcrypto.embedded.jit.aes_native import library
-from bpfcrypto.embedded.jit.build import Built, compile_lowered, stamp
-from bpfcrypto.embedded.jit.compile import Unit, host
-from bpfcrypto.embedded.jit.links import SYMBOL
-from bpfcrypto.embedded.jit.lower import entry_symbol, lower_runtime
-from bpfcrypto.embedded.jit.lower_runtime import AES
-from bpfcrypto.errors import InternalError
+from bpfcrypto.embedded.jit.build import Built
+from bpfcrypto.embedded.jit.compile import Unit, compile_object, host
+from bpfcrypto.embedded.jit.links import AES, SYMBOL, Link
+from bpfcrypto.embedded.jit.lower import lower_all
+from bpfcrypto.embedded.jit.stamp import stamp
+from bpfcrypto.errors import InternalError, NotSupportedError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+_OBJECTS = tuple(sorted((Path(__file__).parent / "runtime").glob("*.bpf.o")))
+_LEVEL = 2
+_lock = threading.Lock()
 
-    from bpfcrypto.spec import ProgramSpec
 
-_FOLDER = Path(__file__).parent / "runtime"
-_OBJECTS = tuple(sorted(_FOLDER.glob("*.bpf.o")))
+def address(name: str) -> int:
+    """Where the machine code of a helper, kfunc or operation of ours is."""
+    with _lock:
+        return _unit().address(name)
 
-NAMES = frozenset(
-    name
-    for each in _OBJECTS
-    for name in (each.with_suffix("").with_suffix("").name,)
-)
+
+@memoise
+def _unit() -> Unit:
+    name = cache.key("runtime", *(each.read_bytes() for each in _OBJECTS), host().identity, stamp())
+    built = Built.unpack(cache.remembered(name, _build))
+    unit = Unit(built.image, (SYMBOL, *built.names))
+    table = (ctypes.c_uint64 * len(built.links)).from_address(unit.address(SYMBOL))
+    for number, link in enumerate(built.links):
+        table[number] = _resolve(link)
+    return unit
+
+
+def _build() -> bytes:
+    from bpfcrypto.loader.load import load_spec
+
+    programs = [each for path in _OBJECTS for each in load_spec(path.read_bytes(), path.name).programs.values()]
+    text, links = lower_all(programs)
+    names = tuple(each.name for each in programs)
+    return Built(compile_object(text, _LEVEL), links, {}, (), names).pack()
+
+
+def _resolve(link: Link) -> int:
+    if link != AES:
+        raise InternalError(f"the runtime refers to {link.kind} '{link.name}'")
+    from bpfcrypto.embedded.jit.aes_native import native_aes
+
+    try:
+        return native_aes().addresses[link.name]
+    except NotSupportedError:
+        return 0  # contexts say that only Python has their cipher
