@@ -26,7 +26,13 @@ from bpfcrypto.abi.kfuncs import KFUNCS  # noqa: E402
 from bpfcrypto.cc import compile_source, find_compiler, include_dir  # noqa: E402
 from bpfcrypto.errors import BpfCryptoError, CompileError  # noqa: E402
 
-SOURCES = ("examples", "tests/bpf", "tests/vectors/verifier", "src/bpfcrypto/programs", "src/bpfcrypto/embedded/jit/runtime")
+SOURCES = (
+    "examples",
+    "tests/bpf",
+    "tests/vectors/verifier",
+    "src/bpfcrypto/programs",
+    "src/bpfcrypto/embedded/jit/runtime",
+)
 KERNEL_BTF = ROOT / "src/bpfcrypto/abi/kernel.btf"
 TYPE = re.compile(r"^(struct|union|enum) (\w+) \{", re.MULTILINE)
 TYPEDEF = re.compile(r"^typedef [^;{}]*?(\w+);|^\} (\w+);", re.MULTILINE)

@@ -53,7 +53,9 @@ def native(way: str, level: int = LEVEL) -> NativeAes:
     """Compiled for one of them."""
     name, only = WAYS[way]
     text = aes.module(TARGET[name])
-    return NativeAes(TARGET[name], Unit(compile_object(text, level), aes.SYMBOLS) if only is None else _compile_for(text, only))
+    return NativeAes(
+        TARGET[name], Unit(compile_object(text, level), aes.SYMBOLS) if only is None else _compile_for(text, only)
+    )
 
 
 def _compile_for(text: str, features: str) -> Unit:

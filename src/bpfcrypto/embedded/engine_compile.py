@@ -48,9 +48,7 @@ def compiler(
         from bpfcrypto.embedded.jit.machine import MachineCode
 
         callback = interpreter.exception_callback
-        built = build(
-            interpreter.spec, linked.insns, linker.spec, facts, extra=() if callback is None else (callback,)
-        )
+        built = build(interpreter.spec, linked.insns, linker.spec, facts, extra=() if callback is None else (callback,))
         return MachineCode(interpreter, built, linked.natives, runs, resolve)
 
     return compile_

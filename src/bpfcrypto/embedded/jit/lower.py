@@ -22,7 +22,8 @@ from bpfcrypto.embedded.jit.text import FRAME_POINTER, REGISTERS, Text, Value
 from bpfcrypto.isa.codec import imm64
 from bpfcrypto.isa.opcode import Kind, PseudoImm
 from bpfcrypto.spec import MapRef, MapValueRef
-from bpfcrypto.verifier.state import MAX_STACK, NOT_INIT, Flag, Reg, RegType
+from bpfcrypto.verifier.branch import is_not_null
+from bpfcrypto.verifier.state import MAX_STACK, NOT_INIT, Reg, RegType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -184,7 +185,9 @@ class _Module:
         if known is None:
             self._unwinds[start] = False  # no recursion, so nobody asks meanwhile
             known = self._unwinds[start] = any(
-                self._unwinds_at(slot) for block in self.graph.function(start).blocks.values() for slot in self._slots(block)
+                self._unwinds_at(slot)
+                for block in self.graph.function(start).blocks.values()
+                for slot in self._slots(block)
             )
         return known
 
@@ -196,12 +199,14 @@ class _Module:
 
     def _unwinds_at(self, slot: int) -> bool:
         row = self.graph.rows[slot]
-        if row is None or row.kind not in (Kind.CALL, Kind.LOAD, Kind.LEGACY):
+        if row is None or row.kind not in (Kind.CALL, Kind.LOAD, Kind.STORE, Kind.LEGACY):
             return False
         if row.kind is Kind.LEGACY:
             return True
-        if row.kind is Kind.LOAD:
-            return self.facts is not None and lower_memory.is_kernel_object(self.facts.before(slot, self.insns[slot].src))
+        if row.kind is not Kind.CALL:
+            insn = self.insns[slot]
+            base = insn.src if row.kind is Kind.LOAD else insn.dst
+            return self.facts is not None and lower_memory.is_foreign(self.facts.before(slot, base))
         callee = self.graph.callee(slot)
         if callee is not None:
             return self.may_unwind(callee)
@@ -254,14 +259,16 @@ class FunctionText:
         facts, following = self.module.facts, self.module.graph.next_slot(self.slot)
         if facts is None or not self.gives_pointer(register):
             return False
-        return not facts.before(following, register).flags & Flag.MAYBE_NULL
+        return is_not_null(facts.before(following, register))
 
     def call_python(self, arguments: Iterable[str], number: int | None = None) -> str:
         """Go through the way into Python for this slot, and end the run if it says so; r0, an i64."""
         text = self.text
         entry = text.emit(f"load ptr, ptr {self.module.links.operand(PYTHON)}, align 8")
         given = [*arguments]
-        words = ", ".join(f"i64 {each}" for each in (str(self.slot if number is None else number), *given, *["0"] * (5 - len(given))))
+        words = ", ".join(
+            f"i64 {each}" for each in (str(self.slot if number is None else number), *given, *["0"] * (5 - len(given)))
+        )
         result = text.emit(f"call i64 {entry}(ptr %run, {words})")
         self.check_unwind()
         return result
@@ -475,7 +482,9 @@ class FunctionText:
         else:
             self.callees.append(callee)
             text = self.text
-            result = self.call_function(callee, [text.integer(n) for n in range(1, self.module.graph.function(callee).arguments + 1)])
+            result = self.call_function(
+                callee, [text.integer(n) for n in range(1, self.module.graph.function(callee).arguments + 1)]
+            )
             text.set_typed(0, result, pointer=self.gives_pointer(0))
 
     def call_function(self, start: int, arguments: list[str]) -> str:

@@ -49,6 +49,7 @@ def never_unwinds(name: str) -> bool:
 def call(text: Text, site: FunctionText) -> None:
     """Write a call; its result is in r0."""
     name = callee_name(site.module.program, site.insn, site.slot)
+    written: Written
     if site.module.facts is None:
         written = lower_runtime.CALLS[name]
     else:

@@ -14,6 +14,7 @@ from bpfcrypto.embedded.packet_record import BEHIND, DATA, END, START, words_off
 from bpfcrypto.embedded.packet_skb import NO_QUEUE_MAPPING, STORED_MASKS
 from bpfcrypto.errors import InternalError
 from bpfcrypto.isa.opcode import FETCH, Op
+from bpfcrypto.verifier.branch import is_not_null
 from bpfcrypto.verifier.state import Flag, Reg, RegType
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ class Site(Protocol):
     slot: int
     insn: Insn
     row: Opcode
-    prog_type: ProgType
+
+    @property
+    def prog_type(self) -> ProgType: ...
 
     def fact(self, register: int) -> Reg: ...
 
@@ -54,11 +57,11 @@ class Site(Protocol):
     def ask_python(self, name: str, *arguments: str) -> str: ...
 
 
-def is_kernel_object(reg: Reg) -> bool:
-    """Whether a register points to what only Python knows how to read."""
+def is_foreign(reg: Reg) -> bool:
+    """Whether a register points to what only Python knows how to access: an object of the kernel, or one that may not be there."""
     if reg.type is RegType.MEM:
         return bool(reg.flags & Flag.UNTRUSTED)
-    return reg.type in _KERNEL_OBJECTS and not reg.flags & Flag.ALLOC
+    return reg.type in _KERNEL_OBJECTS and not (reg.flags & Flag.ALLOC and is_not_null(reg))
 
 
 def load(text: Text, site: Site) -> None:
@@ -67,11 +70,8 @@ def load(text: Text, site: Site) -> None:
     base = site.fact(insn.src)
     if base.type is RegType.CTX and site.prog_type in LAYOUTS:
         value = _context_load(text, LAYOUTS[site.prog_type], text.pointer(insn.src), insn.off, size)
-    elif is_kernel_object(base):
-        address = text.integer(insn.src)
-        if insn.off:
-            address = text.emit(f"add i64 {address}, {insn.off}")
-        value = Value(site.ask_python("load", address, str(size)))
+    elif is_foreign(base):
+        value = Value(site.ask_python("load", _address(text, insn.src, insn.off), str(size)))
     else:
         value = _memory_load(text, text.offset(text.pointer(insn.src), insn.off), size, site)
     if site.row.op is Op.LOAD_SX:
@@ -81,6 +81,11 @@ def load(text: Text, site: Site) -> None:
         text.set_pointer(insn.dst, value.text)
     else:
         text.set_typed(insn.dst, value.text, pointer=site.gives_pointer(insn.dst))
+
+
+def _address(text: Text, register: int, offset: int) -> str:
+    address = text.integer(register)
+    return text.emit(f"add i64 {address}, {offset}") if offset else address
 
 
 def _memory_load(text: Text, address: str, size: int, site: Site) -> Value:
@@ -127,7 +132,9 @@ def _length(text: Text, layout: CtxLayout, record: str) -> str:
 def _field(layout: CtxLayout, offset: int, size: int, *, write: bool) -> Field:
     field = layout.find(offset, size, write=write)
     if field is None:
-        raise InternalError(f"struct {layout.struct} has no access of {size} bytes at offset {offset}, yet it was accepted")
+        raise InternalError(
+            f"struct {layout.struct} has no access of {size} bytes at offset {offset}, yet it was accepted"
+        )
     return field
 
 
@@ -138,6 +145,9 @@ def store(text: Text, site: Site) -> None:
     value = text.value(insn.src) if site.row.reg else Value(str(insn.imm))
     if base.type is RegType.CTX and site.prog_type in LAYOUTS:
         _context_store(text, LAYOUTS[site.prog_type], text.pointer(insn.dst), insn.off, size, text.as_integer(value))
+        return
+    if is_foreign(base):
+        site.ask_python("store", _address(text, insn.dst, insn.off), str(size), text.as_integer(value))
         return
     address = text.offset(text.pointer(insn.dst), insn.off)
     if size == 8 and value.is_pointer:

@@ -39,6 +39,12 @@ def _load(run: RunState, address: int, size: int, *_: int) -> int:
     return run.memory.load(address, size)
 
 
+def _store(run: RunState, address: int, size: int, value: int, *_: int) -> int:
+    """A store to an object that may not be there."""
+    run.memory.store(address, size, value)
+    return 0
+
+
 def _packet(run: RunState, context: int, offset: int, size: int, *_: int) -> int:
     """A packet load in network byte order; negative where the packet has no such bytes."""
     packet = run.packet
@@ -53,10 +59,12 @@ def _packet(run: RunState, context: int, offset: int, size: int, *_: int) -> int
 
 def _null(_run: RunState, *_: int) -> int:
     """A call gave NULL where the verifier's rules say that it cannot, as they do of a count that has just reached 0."""
-    raise AccessFault("this call gave NULL, which the verifier takes for impossible: the kernel would go on with it and fault")
+    raise AccessFault(
+        "this call gave NULL, which the verifier takes for impossible: the kernel would go on with it and fault"
+    )
 
 
-REQUESTS: Mapping[str, Native] = {"load": _load, "packet": _packet, "null": _null}
+REQUESTS: Mapping[str, Native] = {"load": _load, "store": _store, "packet": _packet, "null": _null}
 """What compiled code asks of Python besides helpers and kfuncs."""
 
 
@@ -151,4 +159,3 @@ class MachineCode:
             running.pending = raised, self
         running.record.unwind = 1
         return 0
-
