@@ -68,6 +68,17 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return found
 
 
+@pytest.fixture(params=["machine code", "interpreter"])
+def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The embedded engine's two ways of running programs, in turn."""
+    way: str = request.param
+    if way == "machine code":
+        pytest.importorskip("llvmlite")
+    else:
+        monkeypatch.setenv("BPFCRYPTO_JIT", "0")
+    return way
+
+
 @pytest.fixture
 def one_cpu() -> Iterator[None]:
     """Stay on CPU 0, where the embedded engine's user space is."""

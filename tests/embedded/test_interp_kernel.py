@@ -1,4 +1,4 @@
-"""The interpreter beside the kernel: random programs, of which every register and the stack must come out equal; packet loads."""
+"""The interpreter and machine code beside the kernel: random programs, of which every register and the stack must come out equal; packet loads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bpfcrypto.isa.codec import encode
 from bpfcrypto.kernel import bpf
 from bpfcrypto.kernel.load import load_program
 from bpfcrypto.spec import ProgramSpec
-from support.isa_cases import run_interpreter, run_kernel
+from support.isa_cases import run_interpreter, run_kernel, run_machine
 
 REGISTERS = [0, 2, 3, 4, 5, 6, 7, 8, 9]
 SLOTS = 4
@@ -104,7 +104,7 @@ def text_of(body: list[str]) -> str:
 def test_random_programs(body: list[str], values: list[int]) -> None:
     """r0, every other register and the stack are the same after the same random instructions."""
     text, memory = text_of(body), struct.pack(f"<{WORDS}Q", *values)
-    assert run_interpreter(text, memory) == run_kernel(text, memory)
+    assert run_interpreter(text, memory) == run_machine(text, memory) == run_kernel(text, memory)
 
 
 FRAME = bytes.fromhex("ffffffffffff 020000000001 88b5") + bytes(range(0x80, 0x80 + 50))

@@ -53,6 +53,12 @@ def test_any_text(text: str) -> None:
         assert 1 <= first <= last <= len(text.splitlines()[row - 1])
 
 
+def test_blanks_are_no_operands() -> None:
+    """Operands in braces, as the table of instructions has them, are an AssembleError."""
+    with pytest.raises(AssembleError, match="is no operand"):
+        assemble("call pc{0}")
+
+
 def test_labels_and_comments() -> None:
     """Labels stand for distances in jumps, calls and addresses of subprograms, forwards and backwards; lddw counts two."""
     named = """

@@ -1,4 +1,4 @@
-"""The instruction vectors, on the interpreter and on the kernel."""
+"""The instruction vectors, on the interpreter, as machine code and on the kernel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bpfcrypto.errors import BpfCryptoError, RunError, VerifierError
-from support.isa_cases import VECTORS, Vector, load, run_interpreter, run_kernel
+from support.isa_cases import VECTORS, Vector, load, run_interpreter, run_kernel, run_machine
 
 FILES = sorted(VECTORS.glob("*.data"))
 
@@ -37,6 +37,13 @@ def problems(path: Path, run: Callable[[str, bytes], tuple[int, bytes]], told: C
 def test_interpreter(path: Path) -> None:
     """Every vector gives its result, memory or error on the interpreter."""
     assert problems(path, run_interpreter, lambda vector: vector.error or "") == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_machine_code(path: Path) -> None:
+    """Every vector gives the same as machine code, with all passes of the optimiser; what must not run is rejected."""
+    pytest.importorskip("llvmlite")
+    assert problems(path, run_machine, lambda vector: vector.kernel) == []
 
 
 @pytest.mark.kernel

@@ -1,4 +1,4 @@
-"""Both engines side by side, on one CPU: per-CPU maps then show the same copies."""
+"""Both engines side by side, the embedded one both ways, on one CPU: per-CPU maps then show the same copies."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _one_cpu(one_cpu: None) -> None:
+def _one_cpu(one_cpu: None, each_way: str) -> None:
     """Every test of this folder."""

@@ -1,4 +1,4 @@
-"""Instruction vectors: how their files are read, and how one vector runs on the interpreter and on the kernel.
+"""Instruction vectors: how their files are read, and how one vector runs on the interpreter, as machine code and on the kernel.
 
 A file holds cases, in the manner of the bpf_conformance suite but several to a file::
 
@@ -14,7 +14,7 @@ A file holds cases, in the manner of the bpf_conformance suite but several to a 
     -- table a b               one run per row "a b = r0"; columns that the program names in braces are put into its text, the
                                others are 64-bit words of memory, in order
 
-Lines that start with # are comments. Both engines run the very same code: a small main program that calls the vector's code as a
+Lines that start with # are comments. All run the very same code: a small main program that calls the vector's code as a
 subprogram and keeps its r0, with memory and r0 in one map value.
 """
 
@@ -23,19 +23,25 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from bpfcrypto.abi.maps import MapType
 from bpfcrypto.abi.progs import ProgFlag, ProgType
+from bpfcrypto.embedded.engine import EmbeddedEngine
+from bpfcrypto.embedded.engine_collection import EmbeddedCollection
 from bpfcrypto.embedded.interp import Interpreter
 from bpfcrypto.embedded.memory import Memory
 from bpfcrypto.embedded.state import RunState
 from bpfcrypto.isa.asm import assemble
 from bpfcrypto.isa.codec import encode
 from bpfcrypto.isa.insn import Insn
+from bpfcrypto.isa.opcode import LDDW, PseudoImm
 from bpfcrypto.kernel import bpf
 from bpfcrypto.kernel.load import load_program
-from bpfcrypto.spec import ProgramSpec
+from bpfcrypto.spec import CollectionSpec, MapSpec, MapValueRef, ProgramSpec
+
+_VALUE = 7001  # stands for the map in the text of a program that is to be compiled
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "isa"
 
@@ -121,6 +127,30 @@ def run_interpreter(asm: str, mem: bytes) -> tuple[int, bytes]:
     spec = ProgramSpec("vector", "syscall", ProgType.SYSCALL, insns)
     Interpreter(spec, insns, {}, step_limit=1_000_000).run(RunState(memory, spec), 0)
     after = bytes(memory.span(value.base, value.size))
+    return int.from_bytes(after[:8], "little"), after[8 : 8 + len(mem)]
+
+
+@lru_cache(64)
+def _compiled(asm: str, size: int) -> EmbeddedCollection:
+    """The program around a vector's code as machine code; rows of one table share it."""
+    insns = _wrap(asm, size, lambda offset: f"map[fd:{_VALUE}][0]+{offset}")
+    refs = {
+        at: MapValueRef("value", insns[at + 1].imm)
+        for at, insn in enumerate(insns)
+        if insn.code == LDDW and insn.src == PseudoImm.MAP_VALUE and insn.imm == _VALUE
+    }
+    program = ProgramSpec("vector", "syscall", ProgType.SYSCALL, insns, flags=ProgFlag.SLEEPABLE, refs=refs)
+    value = MapSpec("value", MapType.ARRAY, 4, 8 + max(size, 8), 1)
+    return EmbeddedEngine(jit=True).load(CollectionSpec("<vector>", "GPL", None, {"vector": program}, {"value": value}))
+
+
+def run_machine(asm: str, mem: bytes) -> tuple[int, bytes]:
+    """r0 and the memory after a run as machine code; VerifierError where the verifier rejects the program."""
+    collection = _compiled(asm, len(mem))
+    value = collection.maps["value"]
+    value.update(bytes(4), (bytes(8) + mem).ljust(value.spec.value_size, b"\0"))
+    collection.programs["vector"].run()
+    after = value.lookup(bytes(4))
     return int.from_bytes(after[:8], "little"), after[8 : 8 + len(mem)]
 
 

@@ -71,7 +71,8 @@ class EmbeddedEngine:
         verify: whether programs are verified by the kernel's rules before they are loaded. Without it a program runs unverified,
             with every access to memory checked.
         jit: whether programs run as machine code; None where they can: on a machine that llvmlite is installed on, verified, and
-            without a step limit. Machine code gives the interpreter's results some thousand times as fast.
+            without a step limit. ``BPFCRYPTO_JIT=0`` in the environment has them interpreted. Machine code gives the interpreter's
+            results, some thousand times as fast.
         progress: takes, every twenty thousand instructions that the verifier visits, the program's name and their number so far.
         why_not: more to say in ``capabilities.why_not``.
     """
@@ -144,7 +145,7 @@ class EmbeddedEngine:
     @cached_property
     def _why_interpreted(self) -> str:
         """Why programs are interpreted, in words; "" where they become machine code."""
-        if self._jit is False:
+        if self._jit is False or (self._jit is None and os.environ.get("BPFCRYPTO_JIT") == "0"):
             return "programs are interpreted, as was asked for"
         if not self._verify:
             return "programs that are not verified are interpreted"

@@ -135,7 +135,14 @@ class _Assembler:
                 text = " " * label.end() + text[label.end() :]
             if tokens := _tokens(text):
                 self._lines.append(_Line(number, raw, tokens, slot))
+                self._refuse_blanks(self._lines[-1])
                 slot += 2 if self._is_wide(self._lines[-1]) else 1
+
+    def _refuse_blanks(self, line: _Line) -> None:
+        """Operands in braces stand in the table of instructions, and nowhere else."""
+        for token in line.tokens:
+            if token.blank == _NUMBER and not isinstance(token.value, int):
+                raise line.error(f"'{{{token.value}}}' is no operand", token)
 
     def _label(self, name: str, slot: int, span: tuple[int, int, int], line: str) -> None:
         if name in self._labels:
