@@ -28,6 +28,7 @@ from bpfcrypto.errors import BpfCryptoError, CompileError  # noqa: E402
 
 SOURCES = (
     "examples",
+    "bench",
     "tests/bpf",
     "tests/vectors/verifier",
     "src/bpfcrypto/programs",

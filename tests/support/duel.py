@@ -32,8 +32,8 @@ class Class(Enum):
 
     CRASH = "crash"  # an exception in ours
     UNSOUND = "unsound"  # we accept what the kernel rejects
-    FAULT = "fault"  # accepted by both, and broke a rule on our interpreter
-    RUN = "run differs"  # accepted by both, other results
+    FAULT = "fault"  # accepted by both, and broke a rule when it was run here
+    RUN = "run differs"  # accepted by both, other results: of the interpreter, of machine code or of the kernel
     IMPRECISE = "imprecise"  # we reject what the kernel accepts
     ERRNO = "errno differs"
     MESSAGE = "message differs"
@@ -131,16 +131,19 @@ def _where(error: BaseException) -> str:
 
 
 def _race(spec: CollectionSpec, pair: Pair, *, compare: bool) -> Outcome:
+    """The program on the interpreter, as machine code and on the kernel."""
     try:
-        ours = _run(EmbeddedEngine(), spec)
+        ours = _run(EmbeddedEngine(jit=False), spec)
+        compiled = _run(EmbeddedEngine(), spec)
     except RunError as error:
         return Outcome(Class.FAULT, str(error), pair)
     except NotSupportedError:
         return Outcome(Class.AGREE, pair=pair)
     theirs = _run(KernelEngine(), spec)
     for name, mine in ours.items():
-        if compare and mine != theirs[name]:
-            return Outcome(Class.RUN, f"{name}: {mine}, the kernel {theirs[name]}", pair, ran=True)
+        if compare and not mine == compiled[name] == theirs[name]:
+            said = f"{name}: {mine}, compiled {compiled[name]}, the kernel {theirs[name]}"
+            return Outcome(Class.RUN, said, pair, ran=True)
     return Outcome(Class.AGREE, pair=pair, ran=True)
 
 
