@@ -90,6 +90,7 @@ class Flow:
         iterates: calls of an iterator's next method.
         postorder: for each function its instructions, successors before predecessors where there is no loop.
         components: number of the strongly connected component that an instruction is in, 0 where it is in no loop.
+        callback_components: the same, where a lone call that calls back is a component, too.
     """
 
     subprograms: list[Subprogram]
@@ -102,6 +103,7 @@ class Flow:
     iterates: bytearray = field(default_factory=bytearray)
     postorder: list[list[int]] = field(default_factory=list)
     components: list[int] = field(default_factory=list)
+    callback_components: list[int] = field(default_factory=list)
 
     def end(self, subprog: int) -> int:
         """The instruction behind the last one of a function."""
@@ -235,7 +237,11 @@ def build_flow(flow: Flow, program: ProgramSpec, insns: Sequence[Insn]) -> None:
     for index in range(size):
         _mark(flow, program, insns, index)
     flow.postorder = [_postorder(flow.successors, each.start, size) for each in flow.subprograms]
-    flow.components = _components(flow)
+    flow.components = _components(flow.successors)
+    alone = [index for index in range(size) if flow.calls_callback[index] and not flow.components[index]]
+    flow.callback_components = flow.components.copy()
+    for number, index in enumerate(alone, max(flow.components) + 1):
+        flow.callback_components[index] = number
 
 
 def _edges(insns: Sequence[Insn], index: int) -> list[int]:
@@ -380,9 +386,9 @@ def _postorder(successors: Sequence[tuple[int, ...]], start: int, size: int) -> 
     return order
 
 
-def _components(flow: Flow) -> list[int]:
-    """Strongly connected components by Tarjan's algorithm; a lone instruction counts if it loops, or calls a callback."""
-    size = len(flow.successors)
+def _components(successors: Sequence[tuple[int, ...]]) -> list[int]:
+    """Strongly connected components by Tarjan's algorithm; a lone instruction counts if it loops."""
+    size = len(successors)
     number, lowest, found = [0] * size, [0] * size, [0] * size
     path: list[int] = []
     counter = components = 0
@@ -396,7 +402,7 @@ def _components(flow: Flow) -> list[int]:
                 counter += 1
                 number[index] = lowest[index] = counter
                 path.append(index)
-            targets = flow.successors[index]
+            targets = successors[index]
             for position in range(edge, len(targets)):
                 target = targets[position]
                 if not number[target]:
@@ -405,7 +411,7 @@ def _components(flow: Flow) -> list[int]:
                 lowest[index] = min(lowest[index], lowest[target])
             else:
                 if lowest[index] == number[index]:
-                    looping = path[-1] != index or index in targets or bool(flow.calls_callback[index])
+                    looping = path[-1] != index or index in targets
                     components += looping
                     while True:
                         member = path.pop()

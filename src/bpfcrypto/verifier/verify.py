@@ -43,6 +43,7 @@ from bpfcrypto.verifier.env import Environment, Options
 from bpfcrypto.verifier.facts import Facts
 from bpfcrypto.verifier.liveness import CALLER_SAVED, StackLiveness, live_registers, use_and_def
 from bpfcrypto.verifier.log import INSN_LIMIT, Trace
+from bpfcrypto.verifier.loops import Unjustified
 from bpfcrypto.verifier.prune import Checkpoints, Counts, widen
 from bpfcrypto.verifier.state import SCALAR_UNKNOWN, Jump, Reg, RegType, Rejected, State
 
@@ -139,10 +140,13 @@ def verify(
         options: privileges and the level of the log.
         progress: called now and then with the number of instructions visited so far.
     """
-    run = _Verifier(program, spec, program.insns if insns is None else insns, kernel_types, options or Options())
-    run.progress = progress
+    code = program.insns if insns is None else insns
+    make = partial(_Verifier, program, spec, code, kernel_types, options or Options(), progress)
     with _without_collections():
-        return run.verdict()
+        try:
+            return make().verdict()
+        except Unjustified:
+            return make(strict=True).verdict()
 
 
 @contextmanager
@@ -176,8 +180,12 @@ class _Verifier:
         insns: tuple[Insn, ...],
         kernel_types: Btf | None,
         options: Options,
+        progress: Callable[[int], None] | None,
+        *,
+        strict: bool = False,
     ) -> None:
-        self.progress: Callable[[int], None] | None = None
+        self._progress = progress
+        self._strict = strict
         self._lines = check_btf.line_info(program, spec.btf)
         self._trace = Trace(program, insns, self._lines, options.log_level)
         rows = tuple(_row(insns, index) for index in range(len(insns)))
@@ -263,7 +271,7 @@ class _Verifier:
         self._flow = flow
         self._liveness = StackLiveness(flow)
         backtracker = Backtracker(env, flow)
-        self._checkpoints = Checkpoints(env, flow, live, self._liveness, backtracker)
+        self._checkpoints = Checkpoints(env, flow, live, self._liveness, backtracker, strict=self._strict)
         self._counts = self._checkpoints.counts
         self._facts = Facts(live)
         self._touched = tuple(_touched(env, index) for index in range(len(env.insns)))
@@ -274,15 +282,14 @@ class _Verifier:
         env.push_async = self._push_async
         env.previous_entry = self._checkpoints.previous_entry
         env.widen = widen
-        verified = {0}
         self._explore(0)
-        while True:
-            waiting = [n for n, each in enumerate(env.subprograms) if each.called and n not in verified]
-            if not waiting:
-                return
-            for number in waiting:
-                self._explore(number)
-                verified.add(number)
+        verified, seen = {0}, 0
+        while len(verified) > seen:
+            seen = len(verified)
+            for number, each in enumerate(env.subprograms):
+                if each.called and number not in verified:
+                    self._explore(number)
+                    verified.add(number)
 
     def _explore(self, number: int) -> None:
         """Explore a function: the program itself (0), or a global function for any arguments."""
@@ -322,8 +329,8 @@ class _Verifier:
             counts.insns += 1
             if counts.insns > INSN_LIMIT:
                 raise Rejected(E2BIG, f"BPF program is too large. Processed {counts.insns} insn", id="too-complex")
-            if self.progress is not None and not counts.insns % _PROGRESS_EVERY:
-                self.progress(counts.insns)
+            if self._progress is not None and not counts.insns % _PROGRESS_EVERY:
+                self._progress(counts.insns)
             state.last_index, state.index = previous, index
             env.index, self._previous, self._recorded = index, previous, False
             following: int | None
@@ -351,8 +358,8 @@ class _Verifier:
                 index = following
                 continue
             self._note_depths(state)
-            self._checkpoints.finish(state)
             self._liveness.update(state)
+            self._checkpoints.finish(state)
             if not self._pending:
                 return
             state, index, previous, position = self._pending.pop()
