@@ -300,7 +300,7 @@ def _note_effects(flow: Flow, program: ProgramSpec, insns: Sequence[Insn], index
     elif is_call(insn, PseudoCall.KFUNC):
         kfunc = KFUNCS.get(kfunc_name(program, index))
         if kfunc is not None and program.type in kfunc.types:
-            caller.might_sleep |= KfuncFlag.SLEEPABLE in kfunc.flags
+            caller.might_sleep |= bool(kfunc.flags & KfuncFlag.SLEEPABLE)
             caller.changes_packet |= kfunc.name in PACKET_CHANGING_KFUNCS
 
 
@@ -344,7 +344,7 @@ def _mark_call(flow: Flow, program: ProgramSpec, insn: Insn, index: int) -> None
         flow.calls_callback[index] = flow.checkpoints[index] = 1
         _mark_return(flow, index)
     kfunc = KFUNCS.get(name)
-    if kfunc is not None and KfuncFlag.ITER_NEXT in kfunc.flags and program.type in kfunc.types:
+    if kfunc is not None and kfunc.flags & KfuncFlag.ITER_NEXT and program.type in kfunc.types:
         flow.iterates[index] = flow.prune_points[index] = flow.checkpoints[index] = 1
 
 

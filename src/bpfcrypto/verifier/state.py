@@ -84,6 +84,9 @@ class RegType(Enum):
     FUNC = "func"
     DYNPTR = "dynptr_ptr"
 
+    # Members are looked up in sets for every instruction, and Enum's own hash is a function in Python.
+    __hash__ = object.__hash__
+
 
 class Flag:
     """Bits of ``Reg.flags`` (enum bpf_type_flag). Plain integers: an IntFlag would cost more than the work done with it."""
