@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bpfcrypto.verifier.bounds import UNKNOWN
-from bpfcrypto.verifier.state import FP, NOT_INIT, Reg, RegType
+from bpfcrypto.verifier.state import NOT_INIT, Reg, RegType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,11 +19,11 @@ class Facts:
     """Registers by instruction.
 
     Args:
-        live: the registers that are live before each instruction, as a mask.
+        live: the registers that are live before each instruction, r10 apart.
     """
 
-    def __init__(self, live: Sequence[int]) -> None:
-        self._live = tuple(tuple(regno for regno in range(FP) if mask >> regno & 1) for mask in live)
+    def __init__(self, live: Sequence[tuple[int, ...]]) -> None:
+        self._live = live
         self._regs: list[list[Reg] | None] = [None] * len(live)
 
     def visit(self, index: int, regs: Sequence[Reg]) -> None:
@@ -34,7 +34,7 @@ class Facts:
             return
         for regno in self._live[index]:
             old, new = known[regno], regs[regno]
-            if old is not new:
+            if old is not new and old is not NOT_INIT:
                 known[regno] = join(old, new)
 
     def is_reached(self, index: int) -> bool:

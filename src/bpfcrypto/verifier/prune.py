@@ -40,6 +40,8 @@ from bpfcrypto.verifier.state import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bpfcrypto.verifier.env import Environment
     from bpfcrypto.verifier.state import Reg
 
@@ -82,7 +84,7 @@ class Checkpoints:
     Args:
         env: the verification.
         flow: the program's graph.
-        live: registers that are live before each instruction, as a mask.
+        live: the registers that are live before each instruction, r10 apart.
         liveness: the stack analysis.
         backtracker: follows precision.
         strict: count callbacks as loops, which 6.18 does not.
@@ -92,7 +94,7 @@ class Checkpoints:
         self,
         env: Environment,
         flow: Flow,
-        live: tuple[int, ...],
+        live: Sequence[tuple[int, ...]],
         liveness: StackLiveness,
         backtracker: Backtracker,
         *,
@@ -102,8 +104,7 @@ class Checkpoints:
         self._flow = flow
         self._liveness = liveness
         self._backtracker = backtracker
-        self._masks = live
-        self._live = _numbers(live)
+        self._live = live
         self._buckets: dict[int, list[Checkpoint]] = {}
         self._of_state: dict[int, Checkpoint] = {}
         self._strict = strict
@@ -304,7 +305,7 @@ class Checkpoints:
             for frame in old.frames:
                 number = frame.frameno
                 at = old.index if number == last else old.frames[number + 1].callsite
-                mask = self._masks[at]
+                mask = self._env.live_regs[at]
                 for regno in range(FP):
                     if not mask & 1 << regno:
                         frame.regs[regno] = NOT_INIT
@@ -319,15 +320,6 @@ class Checkpoints:
             if old.index == index and old.branches and old.depth < state.depth and _same_calls(old, state):
                 return old
         return None
-
-
-def _numbers(masks: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """The registers of each mask, those below r10: a frame's r10 is always the same."""
-    known: dict[int, tuple[int, ...]] = {}
-    for mask in masks:
-        if mask not in known:
-            known[mask] = tuple(regno for regno in range(FP) if mask & 1 << regno)
-    return tuple(known[mask] for mask in masks)
 
 
 def _same_calls(one: State, other: State) -> bool:

@@ -41,7 +41,7 @@ from bpfcrypto.verifier import (
 from bpfcrypto.verifier.backtrack import Backtracker
 from bpfcrypto.verifier.env import Environment, Options
 from bpfcrypto.verifier.facts import Facts
-from bpfcrypto.verifier.liveness import CALLER_SAVED, StackLiveness, live_registers, use_and_def
+from bpfcrypto.verifier.liveness import CALLER_SAVED, StackLiveness, live_registers, numbers, use_and_def
 from bpfcrypto.verifier.log import INSN_LIMIT, Trace
 from bpfcrypto.verifier.loops import Unjustified
 from bpfcrypto.verifier.prune import Checkpoints, Counts, widen
@@ -241,9 +241,9 @@ class _Verifier:
         load_imm.resolve(env)
         cfg.build_flow(flow, program, env.insns)
         self._check_sleepable()
-        live = live_registers(program, flow, env.insns, env.rows)
-        env.live_regs = live
-        self._explore_all(flow, live)
+        uses = tuple([use_and_def(program, insn, env.rows[index], index) for index, insn in enumerate(env.insns)])
+        env.live_regs = live_registers(flow, uses)
+        self._explore_all(flow, uses)
         stack_depth.check(env, flow)
         assert self._facts is not None
         dead_code.check(env, flow, self._facts)
@@ -265,16 +265,17 @@ class _Verifier:
                 id="cannot-sleep",
             )
 
-    def _explore_all(self, flow: Flow, live: tuple[int, ...]) -> None:
+    def _explore_all(self, flow: Flow, uses: tuple[tuple[int, int], ...]) -> None:
         """Explore the program, then each global function that anything explored so far calls."""
         env = self.env
+        live = tuple([numbers(mask) for mask in env.live_regs])
         self._flow = flow
         self._liveness = StackLiveness(flow)
         backtracker = Backtracker(env, flow)
         self._checkpoints = Checkpoints(env, flow, live, self._liveness, backtracker, strict=self._strict)
         self._counts = self._checkpoints.counts
         self._facts = Facts(live)
-        self._touched = tuple(_touched(env, index) for index in range(len(env.insns)))
+        self._touched = tuple([_touched(*pair) for pair in zip(env.rows, uses, strict=True)])
         env.mark_precise = backtracker.mark
         env.mark_slot_precise = backtracker.mark_slot
         env.stack_read = self._stack_read
@@ -532,12 +533,10 @@ def _row(insns: tuple[Insn, ...], index: int) -> Opcode | None:
     return lookup(insns[index])
 
 
-def _touched(env: Environment, index: int) -> int:
+def _touched(row: Opcode | None, uses: tuple[int, int]) -> int:
     """The registers that an instruction names, which the log shows after it."""
-    row = env.rows[index]
     if row is None or row.kind is Kind.LEGACY:
         return CALLER_SAVED | 1 << 6
     if row.kind is Kind.CALL:
         return CALLER_SAVED
-    use, defined = use_and_def(env.program, env.insns[index], row, index)
-    return (use | defined) & _ALL_REGS
+    return (uses[0] | uses[1]) & _ALL_REGS
