@@ -29,6 +29,7 @@ from bpfcrypto.verifier.state import (
     not_modelled,
     scalar,
     scalar_const,
+    with_num,
 )
 from bpfcrypto.verifier.tnum import MASK32
 from bpfcrypto.verifier.typename import type_name
@@ -84,6 +85,8 @@ def step(env: Environment, state: State, insn: Insn, row: Opcode) -> None:
             frame.read(insn.src)
         frame.check_write(insn.dst)
         _move(env, frame, insn, row)
+        if not row.reg or (row.bits == 64 and not row.size):
+            return  # a copy is as consistent as what it is a copy of
     elif kind is Kind.ALU:
         _operate(env, state, insn, row)
     elif kind is Kind.UNARY:
@@ -309,7 +312,7 @@ def _pointer(env: Environment, pointer: Reg, offset: Reg, insn: Insn, row: Opcod
     else:
         raise _prohibited(insn, row)
     _check_sane(moved, pointer)
-    return moved._replace(num=bounds.sync(moved.num))
+    return with_num(moved, bounds.sync(moved.num))
 
 
 def _scalar_and_pointer(env: Environment, offset: Reg, pointer: Reg, insn: Insn, row: Opcode) -> Reg:

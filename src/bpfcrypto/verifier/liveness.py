@@ -200,8 +200,8 @@ class _Instance:
         return masks.live[index - self.start] if masks is not None else 0
 
 
-_Step = tuple[int, tuple[int, ...]]
-"""An instruction, and those that may follow it; both counted from the start of the subprogram."""
+_Step = tuple[int, int, tuple[int, ...]]
+"""An instruction, the first that may follow it, and the others; all counted from the start of the subprogram."""
 
 
 class StackLiveness:
@@ -290,7 +290,7 @@ class StackLiveness:
         if found is None:
             start, successors = self._flow.subprograms[subprog].start, self._flow.successors
             found = self._orders[subprog] = [
-                (index - start, tuple(each - start for each in successors[index]))
+                (index - start, successors[index][0] - start, tuple([each - start for each in successors[index][1:]]))
                 for index in self._flow.postorder[subprog]
                 if successors[index]
             ]
@@ -318,9 +318,9 @@ def _fixed_point(masks: _Masks, steps: Sequence[_Step], *, leads_back: bool) -> 
     changed = True
     while changed:
         changed = False
-        for at, following in steps:
-            after, always = 0, -1
-            for each in following:
+        for at, first, others in steps:
+            after, always = live[first], written[first]
+            for each in others:
                 after |= live[each]
                 always &= written[each]
             before = (after & ~must_write[at]) | may_read[at]

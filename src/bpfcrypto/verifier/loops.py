@@ -80,6 +80,7 @@ class Loops:
     def restart(self) -> None:
         """Forget all visits."""
         self._visits.clear()
+        self.waiting = 0
 
     def enter(self, state: State) -> None:
         """A checkpoint was made."""
@@ -97,6 +98,8 @@ class Loops:
 
     def is_incomplete(self, state: State) -> bool:
         """Whether a state is in a loop of which not all paths are explored, so that it may lack marks."""
+        if not self.waiting:
+            return False
         key = self._key(state)
         visit = self._visits.get(key) if key else None
         return visit is not None and bool(visit.backedges)

@@ -264,6 +264,14 @@ SCALAR_UNKNOWN: Final = Reg(RegType.SCALAR, num=UNKNOWN)
 SCALAR_ZERO: Final = Reg(RegType.SCALAR, num=ZERO)
 
 
+def with_num(reg: Reg, num: Bounds) -> Reg:
+    """The register with another number or variable offset."""
+    if num == reg.num:
+        return reg
+    kind, flags, _, off, link, ref, frameno, size, precise, target = reg
+    return Reg(kind, flags, num, off, link, ref, frameno, size, precise, target)
+
+
 def scalar(num: Bounds) -> Reg:
     """A scalar without id."""
     return Reg(RegType.SCALAR, num=num)
