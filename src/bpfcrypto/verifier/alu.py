@@ -29,7 +29,9 @@ from bpfcrypto.verifier.state import (
     not_modelled,
     scalar,
     scalar_const,
+    with_link,
     with_num,
+    with_off,
 )
 from bpfcrypto.verifier.tnum import MASK32
 from bpfcrypto.verifier.typename import type_name
@@ -126,7 +128,7 @@ def with_id(env: Environment, reg: Reg) -> Reg:
         # A copy of a linked scalar starts a group of its own.
         return reg._replace(id=0 if reg.is_const else env.new_id(), off=0)
     if not reg.id and reg.num.var_off.mask:
-        return reg._replace(id=env.new_id())
+        return with_link(reg, env.new_id())
     return reg
 
 
@@ -390,7 +392,7 @@ def _fixed(pointer: Reg, offset: Reg, sign: int) -> Reg | None:
     if num.var_off.mask:
         return None
     off = pointer.off + sign * num.smin
-    return pointer._replace(off=off) if S32_MIN <= off <= S32_MAX else None
+    return with_off(pointer, off) if S32_MIN <= off <= S32_MAX else None
 
 
 def _plus(env: Environment, pointer: Reg, offset: Reg) -> Reg:

@@ -25,7 +25,7 @@ from bpfcrypto.errors import InternalError
 from bpfcrypto.isa.opcode import Class, Kind, Op, PseudoCall
 from bpfcrypto.verifier.cfg import TAIL_CALL, Flow, is_call
 from bpfcrypto.verifier.liveness import ARGUMENTS
-from bpfcrypto.verifier.state import FP, MAX_FRAMES, InsnFlag, RegType, Rejected, SlotKind
+from bpfcrypto.verifier.state import FP, MAX_FRAMES, InsnFlag, RegType, Rejected, Slot, SlotKind, with_precision
 
 if TYPE_CHECKING:
     from bpfcrypto.isa.insn import Insn
@@ -188,7 +188,7 @@ class Backtracker:
             if reg.type is not RegType.SCALAR or reg.precise:
                 self._regs[frame.frameno] &= ~(1 << regno)
             else:
-                frame.regs[regno] = reg._replace(precise=True)
+                frame.regs[regno] = with_precision(reg, True)
                 self._changed = True
 
     def _mark_slots(self, frame: Frame) -> None:
@@ -197,7 +197,7 @@ class Backtracker:
             if slot is None or slot.kinds[7] != _SPILL or slot.reg.type is not RegType.SCALAR or slot.reg.precise:
                 self._slots[frame.frameno] &= ~(1 << number)
             else:
-                frame.stack[number] = slot._replace(reg=slot.reg._replace(precise=True))
+                frame.stack[number] = Slot(slot.kinds, with_precision(slot.reg, True))
                 self._changed = True
 
     def _back(self, index: int, following: int, entry: Jump | None) -> None:
@@ -404,7 +404,7 @@ def _set_precision(state: State, precise: bool) -> None:
     for frame in state.frames:
         for regno, reg in enumerate(frame.regs):
             if reg.precise is not precise and reg.type is RegType.SCALAR and regno != FP:
-                frame.regs[regno] = reg._replace(precise=precise)
+                frame.regs[regno] = with_precision(reg, precise)
         for number, slot in enumerate(frame.stack):
             if slot.kinds[7] == _SPILL and slot.reg.precise is not precise and slot.reg.type is RegType.SCALAR:
-                frame.stack[number] = slot._replace(reg=slot.reg._replace(precise=precise))
+                frame.stack[number] = Slot(slot.kinds, with_precision(slot.reg, precise))

@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bpfcrypto.verifier.bounds import UNKNOWN
-from bpfcrypto.verifier.state import NOT_INIT, Reg, RegType
+from bpfcrypto.verifier.state import NOT_INIT, SCALAR_UNKNOWN, Reg, RegType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+SCALAR = RegType.SCALAR
 
 
 class Facts:
@@ -34,7 +36,7 @@ class Facts:
             return
         for regno in self._live[index]:
             old, new = known[regno], regs[regno]
-            if old is not new and old is not NOT_INIT:
+            if old is not new and old is not NOT_INIT and (old is not SCALAR_UNKNOWN or new.type is not SCALAR):
                 known[regno] = join(old, new)
 
     def is_reached(self, index: int) -> bool:
@@ -51,6 +53,8 @@ def join(old: Reg, new: Reg) -> Reg:
     """What two paths agree on: the kind of pointer and where it points, and the value where it is the same."""
     if old.type is not new.type or old.type is RegType.NOT_INIT:
         return NOT_INIT
+    if old.type is SCALAR:
+        return old if old.num is new.num or old.num == new.num else SCALAR_UNKNOWN
     num = old.num if old.num is UNKNOWN or old.num is new.num or old.num == new.num else UNKNOWN
     target = old.target if old.target is new.target or old.target == new.target else None
     flags = old.flags | new.flags

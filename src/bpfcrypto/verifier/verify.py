@@ -322,6 +322,7 @@ class _Verifier:
         prune_points, jump_points, facts = flow.prune_points, flow.jump_points, self._facts
         touched, logging = self._touched, bool(env.options.log_level)
         row_kinds = [row.kind if row is not None else None for row in env.rows]
+        is_covered, step, progress = self._checkpoints.visit, self._step, self._progress
         assert facts is not None
         self._previous = previous = -1
         self._liveness.forget_current()
@@ -330,12 +331,12 @@ class _Verifier:
             counts.insns += 1
             if counts.insns > INSN_LIMIT:
                 raise Rejected(E2BIG, f"BPF program is too large. Processed {counts.insns} insn", id="too-complex")
-            if self._progress is not None and not counts.insns % _PROGRESS_EVERY:
-                self._progress(counts.insns)
+            if progress is not None and not counts.insns % _PROGRESS_EVERY:
+                progress(counts.insns)
             state.last_index, state.index = previous, index
             env.index, self._previous, self._recorded = index, previous, False
             following: int | None
-            if prune_points[index] and self._checkpoints.visit(state, index):
+            if prune_points[index] and is_covered(state, index):
                 if logging:
                     trace.covered(previous, index, resumed=resumed)
                 following = None
@@ -351,7 +352,7 @@ class _Verifier:
                 facts.visit(index, state.frames[-1].regs)
                 env.touched_regs, env.touched_slots = touched[index], 0
                 previous = index
-                following = self._step(state, index)
+                following = step(state, index)
                 shown, resumed = 0, row_kinds[index] is Kind.EXIT
                 if logging and following is not None and (env.touched_regs or env.touched_slots):
                     trace.change(state, index, env.touched_regs, env.touched_slots)
