@@ -13,7 +13,7 @@ from bpfcrypto.abi.kfuncs import KFUNCS as KFUNC_TABLE
 from bpfcrypto.embedded.contexts import CryptoContexts
 from bpfcrypto.embedded.engine_collection import EmbeddedCollection
 from bpfcrypto.embedded.engine_cpu import CpuPool
-from bpfcrypto.embedded.engine_link import Linked, Linker
+from bpfcrypto.embedded.engine_link import Linker
 from bpfcrypto.embedded.engine_program import PROG_TYPES, EmbeddedProgram, Surface
 from bpfcrypto.embedded.engine_slots import fill_with_maps, fill_with_programs
 from bpfcrypto.embedded.engine_verify import judge_program, verify_program
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from bpfcrypto.embedded.usermem import UserBuffer
     from bpfcrypto.engine import Source, Verdict
     from bpfcrypto.spec import ProgramSpec
+    from bpfcrypto.verifier.facts import Facts
 
 _WHY_NOT: Mapping[str, str] = {
     "attaching": "programs run when they are called; the kernel engine attaches them to interfaces",
@@ -149,7 +150,7 @@ class EmbeddedEngine:
                 undo.callback(maps[name].close)
             fill_with_maps(maps)
             linker = Linker(spec, maps, HELPERS, kfuncs(contexts, objects))
-            ready = {each.name: EmbeddedProgram(self._interpreter(linker, each), surface) for each in chosen}
+            ready = {each.name: self._program(linker, each, surface) for each in chosen}
             fill_with_programs(maps, ready)
             for made in maps.values():
                 if made.spec.frozen:
@@ -157,29 +158,30 @@ class EmbeddedEngine:
             undo.pop_all()
         return EmbeddedCollection(spec, surface, contexts, objects, maps, ready)
 
-    def _interpreter(self, linker: Linker, program: ProgramSpec) -> Interpreter:
+    def _program(self, linker: Linker, program: ProgramSpec, surface: Surface) -> EmbeddedProgram:
         if program.type not in PROG_TYPES:
             raise NotSupportedError(
                 f"program '{program.name}' of type {program.type.name}",
                 requires="one of " + ", ".join(sorted(kind.name for kind in PROG_TYPES)),
             )
-        linked = self._verified(linker, program)
+        facts = self._facts(linker, program)
+        linked = linker.link(program)
         try:
-            return Interpreter(program, linked.insns, linked.natives, step_limit=self._step_limit)
+            interpreter = Interpreter(program, linked.insns, linked.natives, step_limit=self._step_limit)
         except RunError as error:
             raise ObjectError(f"cannot be run: {error}", source=linker.spec.source, section=program.section) from error
+        return EmbeddedProgram(interpreter, surface, ctx_size=facts.ctx_size if facts is not None else 0)
 
-    def _verified(self, linker: Linker, program: ProgramSpec) -> Linked:
-        """The program linked, once the verifier has accepted it. What neither it nor the engine has is the engine's to name."""
+    def _facts(self, linker: Linker, program: ProgramSpec) -> Facts | None:
+        """What the verifier knows of a program that it accepts. What neither it nor the engine has is the engine's to name."""
         if not self._verify:
-            return linker.link(program)
+            return None
         said = verify_program(program, linker.spec, cpus=self._cpus, progress=self._progress)
-        if not said.accepted and (said.diagnostic is None or said.diagnostic.id != "not-modelled"):
-            raise said.error()
-        linked = linker.link(program)
         if not said.accepted:
+            if said.diagnostic is not None and said.diagnostic.id == "not-modelled":
+                linker.link(program)
             raise said.error()
-        return linked
+        return said.facts
 
     def check(self, source: Source | CollectionSpec, *, programs: Iterable[str] | None = None) -> tuple[Verdict, ...]:
         """The verifier's verdict on each program, in file order; a rejection is a result here, not an exception.

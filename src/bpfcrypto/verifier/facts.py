@@ -22,9 +22,13 @@ class Facts:
 
     Args:
         live: the registers that are live before each instruction, r10 apart.
+
+    Attributes:
+        ctx_size: bytes of a syscall program's context that some path accesses; a run with fewer is refused.
     """
 
     def __init__(self, live: Sequence[tuple[int, ...]]) -> None:
+        self.ctx_size = 0
         self._live = live
         self._regs: list[list[Reg] | None] = [None] * len(live)
 

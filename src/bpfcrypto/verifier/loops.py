@@ -9,7 +9,8 @@ by the marks they happen to have, and a program may be accepted whose next round
 f597664454bd, in 6.19), at a price: such programs are visited up to nine times longer. Both can be had: ``CallbackAudit`` follows the
 exploration of 6.18, and when a loop is done checks each of those comparisons with all marks in place, and with all slots in place that
 were cleared because nothing seemed to read them. Nearly always they hold; where one does not, ``Unjustified`` says that the program
-has to be explored again with callbacks counted as loops.
+has to be explored again with callbacks counted as loops. Marks that it finds on the way stay, so that what is explored later may be
+more than in 6.18.
 
 Source: kernel/bpf/verifier.c of 6.18 (maybe_enter_scc, maybe_exit_scc, add_scc_backedge, propagate_backedges).
 """

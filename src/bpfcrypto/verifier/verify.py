@@ -246,6 +246,7 @@ class _Verifier:
         self._explore_all(flow, uses)
         stack_depth.check(env, flow)
         assert self._facts is not None
+        self._facts.ctx_size = env.max_ctx_offset
         dead_code.check(env, flow, self._facts)
 
     def _check_licence(self) -> None:
