@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from bench import aes, interp, load_time
+from bench import aes, interp, load_time, verifier
 
 from bpfcrypto import open_engine
 from bpfcrypto.cli.render import print_table
@@ -68,6 +68,28 @@ def machine_aes() -> Iterator[Row]:
             yield f"{case}, {case.size} B: speed / EVP's", f"{ratio:.2f}", f">= {goal:g}", met(ratio >= goal)
 
 
+def verification() -> Iterator[Row]:
+    """Our verifier beside the kernel's: what an instruction takes, and how many are visited."""
+    reason = verifier.why_not()
+    if reason is not None:
+        yield "verifier", "not measured", "", reason
+        return
+    sets = {
+        "crypto programs": verifier.specs_of(verifier.CRYPTO),
+        "test programs": verifier.specs_of(verifier.CORPUS),
+        "long loop": [verifier.long_program()],
+    }
+    for name, specs in sets.items():
+        costs = verifier.measure(specs)
+        goal = f"<= {verifier.US_PER_INSN_GOAL:g}"
+        said = f"{met(costs.per_insn <= verifier.US_PER_INSN_GOAL)}; the kernel {costs.kernel_per_insn:.2f}"
+        yield f"verifier: {name}", f"{costs.per_insn:.1f} us/insn", goal, said
+        said = f"{met(costs.worst_ratio <= verifier.RATIO_GOAL)}; {sum(costs.ours)} visited, by the kernel {sum(costs.theirs)}"
+        yield "  visited / kernel, at worst", f"{costs.worst_ratio:.2f}", f"<= {verifier.RATIO_GOAL:g}", said
+    peak, goal = verifier.peak_memory_mb(), verifier.MEMORY_GOAL_MB
+    yield "  peak memory of the long loop", f"{peak:.0f} MB", f"<= {goal}", met(peak <= goal)
+
+
 def start_up() -> Iterator[Row]:
     """``bpfcrypto --help`` as a command."""
     command = [sys.executable, "-m", "bpfcrypto.cli", "--help"]
@@ -84,7 +106,8 @@ def met(good: bool) -> str:
 
 
 def main() -> None:
-    rows = [row for part in (interpreter, machine_aes, embedded_load, kernel_load, start_up) for row in part()]
+    parts = (interpreter, machine_aes, verification, embedded_load, kernel_load, start_up)
+    rows = [row for part in parts for row in part()]
     print_table(("measurement", "value", "goal", ""), rows, right=("value", "goal"))
 
 

@@ -15,13 +15,19 @@ if TYPE_CHECKING:
     from bpfcrypto.engine import Engine
 
 
-def open_engine(name: str = "embedded", *, trace: Callable[[str], None] | None = None) -> Engine:
+def open_engine(
+    name: str = "embedded",
+    *,
+    trace: Callable[[str], None] | None = None,
+    progress: Callable[[str, int], None] | None = None,
+) -> Engine:
     """Open an engine.
 
     Args:
         name: ``embedded``, ``kernel``, or ``auto`` for the kernel engine where it can load programs and else the embedded one.
         trace: takes each line that programs print with bpf_trace_printk on the embedded engine; on the kernel engine they go to the
             trace_pipe of tracefs.
+        progress: takes, now and then while the embedded engine verifies, the program's name and how many instructions were visited.
 
     Returns:
         The engine; its ``name`` says which one it is.
@@ -33,10 +39,10 @@ def open_engine(name: str = "embedded", *, trace: Callable[[str], None] | None =
         case "kernel":
             return _kernel()
         case "embedded":
-            return _embedded(trace, None)
+            return _embedded(trace, progress, None)
         case "auto":
             reason = _why_not_kernel()
-            return _kernel() if reason is None else _embedded(trace, reason)
+            return _kernel() if reason is None else _embedded(trace, progress, reason)
     raise NotSupportedError(f"engine '{name}'", requires="embedded, kernel or auto")
 
 
@@ -46,11 +52,15 @@ def _kernel() -> Engine:
     return KernelEngine()
 
 
-def _embedded(trace: Callable[[str], None] | None, reason: str | None) -> Engine:
+def _embedded(
+    trace: Callable[[str], None] | None, progress: Callable[[str, int], None] | None, reason: str | None
+) -> Engine:
     from bpfcrypto.embedded.engine import EmbeddedEngine
 
     more = {} if reason is None else {"kernel engine": reason}
-    return EmbeddedEngine(why_not=more) if trace is None else EmbeddedEngine(trace=trace, why_not=more)
+    if trace is None:
+        return EmbeddedEngine(progress=progress, why_not=more)
+    return EmbeddedEngine(trace=trace, progress=progress, why_not=more)
 
 
 def _why_not_kernel() -> str | None:

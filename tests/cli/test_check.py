@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from bpfcrypto.cli.check import Reporter
 from bpfcrypto.cli.main import main
 
 OBJECT = str(Path(__file__).parents[2] / "examples/crypto_packets.bpf.o")
@@ -143,19 +142,6 @@ def test_one_program(leak: str, capsys: pytest.CaptureFixture[str]) -> None:
     """--program judges that one alone."""
     assert main(["check", leak, "--program", "fine"]) == 0
     assert "leak" not in capsys.readouterr().out
-
-
-def test_progress_appears_after_two_seconds(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing before, then one line where nobody watches a terminal."""
-    clock = iter((100.0, 101.9, 102.1, 110.0))
-    monkeypatch.setattr("bpfcrypto.cli.check.time.monotonic", lambda: next(clock))
-    report = Reporter()
-    for visited in (20_000, 40_000, 60_000, 80_000):
-        report("big", visited)
-
-    assert capsys.readouterr().err == "verifying big: 60000 instructions visited\n"
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_xdp_refusals(data: bytes, given: bytes, errno: int, text: str) -> None:
 def test_syscall_refusals(data: bytes, given: bytes, repeat: int) -> None:
     """Data, repetitions and a large context are EINVAL."""
     with pytest.raises(SyscallError) as caught:
-        check_syscall(data, given, repeat)
+        check_syscall(data, given, repeat, 0)
 
     assert caught.value.errno == 22
 

@@ -104,7 +104,9 @@ class _Walker:
         )
         flow = cfg.find_subprograms(program, self.insns)
         cfg.build_flow(flow, program, self.insns)
-        self.env.live_regs = liveness.live_registers(program, flow, self.insns, self.env.rows)
+        pairs = enumerate(zip(self.insns, self.env.rows, strict=True))
+        uses = [liveness.use_and_def(program, insn, row, index) for index, (insn, row) in pairs]
+        self.env.live_regs = liveness.live_registers(flow, uses)
 
     def _push(self, state: State, index: int, source: int) -> State:
         copy = state.copy()

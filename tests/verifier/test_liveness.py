@@ -17,11 +17,8 @@ def live(text: str) -> list[set[int]]:
     program = program_of(text)
     flow = find_subprograms(program, program.insns)
     build_flow(flow, program, program.insns)
-    rows = [lookup(insn) for insn in program.insns]
-    return [
-        {regno for regno in range(10) if mask >> regno & 1}
-        for mask in live_registers(program, flow, program.insns, rows)
-    ]
+    uses = [use_and_def(program, insn, lookup(insn), index) for index, insn in enumerate(program.insns)]
+    return [{regno for regno in range(10) if mask >> regno & 1} for mask in live_registers(flow, uses)]
 
 
 @pytest.mark.parametrize(

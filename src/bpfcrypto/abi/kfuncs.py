@@ -11,26 +11,26 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import Flag, auto
+from typing import Final
 
 from bpfcrypto.abi.helpers import ALL, CLS, PACKET, SKB, SYSCALL, XDP
 from bpfcrypto.abi.progs import ProgType
 
 
-class KfuncFlag(Flag):
-    """enum kfunc flags (include/linux/btf.h), without the prefix KF_."""
+class KfuncFlag:
+    """enum kfunc flags (include/linux/btf.h), without the prefix KF_. Plain integers: every call of a kfunc asks for several."""
 
-    ACQUIRE = auto()  # r0 is a reference that the program must release
-    RELEASE = auto()  # takes a reference away
-    RET_NULL = auto()  # r0 may be NULL
-    SLEEPABLE = auto()  # only in sleepable programs, outside RCU sections
-    RCU = auto()  # pointer arguments may be RCU-protected instead of owned
-    RCU_PROTECTED = auto()  # only inside an RCU section
-    TRUSTED_ARGS = auto()  # pointer arguments must be valid kernel objects
-    FASTCALL = auto()  # clobbers r0 only
-    ITER_NEW = auto()
-    ITER_NEXT = auto()
-    ITER_DESTROY = auto()
+    ACQUIRE: Final = 1 << 0  # r0 is a reference that the program must release
+    RELEASE: Final = 1 << 1  # takes a reference away
+    RET_NULL: Final = 1 << 2  # r0 may be NULL
+    SLEEPABLE: Final = 1 << 3  # only in sleepable programs, outside RCU sections
+    RCU: Final = 1 << 4  # pointer arguments may be RCU-protected instead of owned
+    RCU_PROTECTED: Final = 1 << 5  # only inside an RCU section
+    TRUSTED_ARGS: Final = 1 << 6  # pointer arguments must be valid kernel objects
+    FASTCALL: Final = 1 << 7  # clobbers r0 only
+    ITER_NEW: Final = 1 << 8
+    ITER_NEXT: Final = 1 << 9
+    ITER_DESTROY: Final = 1 << 10
 
 
 F = KfuncFlag
@@ -70,7 +70,7 @@ class Kfunc:
         prototype: C text, with the kernel's argument names.
         result: C type of r0.
         params: the parameters, taken apart.
-        flags: how the verifier treats calls of it.
+        flags: bits of KfuncFlag: how the verifier treats calls of it.
         types: program types that may call it, of those that bpfcrypto loads.
         since: the kernel release that brought it, as (major, minor).
         until: the first release without it, where its name is gone again.
@@ -81,7 +81,7 @@ class Kfunc:
     prototype: str
     result: str
     params: tuple[Param, ...]
-    flags: KfuncFlag
+    flags: int
     types: frozenset[ProgType]
     since: tuple[int, int]
     until: tuple[int, int] | None = None
@@ -105,7 +105,7 @@ def _param(text: str) -> Param:
 
 def _row(
     prototype: str,
-    flags: KfuncFlag,
+    flags: int,
     types: frozenset[ProgType],
     since: tuple[int, int],
     *,
@@ -163,7 +163,7 @@ _ROWS = (
         SKB,
         (6, 18),
     ),
-    _row("int bpf_dynptr_from_xdp(struct xdp_md *x, u64 flags, struct bpf_dynptr *ptr__uninit)", F(0), XDP, (6, 4)),
+    _row("int bpf_dynptr_from_xdp(struct xdp_md *x, u64 flags, struct bpf_dynptr *ptr__uninit)", 0, XDP, (6, 4)),
     _row(
         "void *bpf_dynptr_slice(const struct bpf_dynptr *p, u32 offset, void *buffer__opt, u32 buffer__szk)",
         F.RET_NULL,
@@ -176,20 +176,20 @@ _ROWS = (
         ALL,
         (6, 4),
     ),
-    _row("int bpf_dynptr_adjust(const struct bpf_dynptr *p, u32 start, u32 end)", F(0), ALL, (6, 5)),
-    _row("bool bpf_dynptr_is_null(const struct bpf_dynptr *p)", F(0), ALL, (6, 5)),
-    _row("bool bpf_dynptr_is_rdonly(const struct bpf_dynptr *p)", F(0), ALL, (6, 5)),
-    _row("__u32 bpf_dynptr_size(const struct bpf_dynptr *p)", F(0), ALL, (6, 5)),
-    _row("int bpf_dynptr_clone(const struct bpf_dynptr *p, struct bpf_dynptr *clone__uninit)", F(0), ALL, (6, 5)),
+    _row("int bpf_dynptr_adjust(const struct bpf_dynptr *p, u32 start, u32 end)", 0, ALL, (6, 5)),
+    _row("bool bpf_dynptr_is_null(const struct bpf_dynptr *p)", 0, ALL, (6, 5)),
+    _row("bool bpf_dynptr_is_rdonly(const struct bpf_dynptr *p)", 0, ALL, (6, 5)),
+    _row("__u32 bpf_dynptr_size(const struct bpf_dynptr *p)", 0, ALL, (6, 5)),
+    _row("int bpf_dynptr_clone(const struct bpf_dynptr *p, struct bpf_dynptr *clone__uninit)", 0, ALL, (6, 5)),
     _row(
         "int bpf_dynptr_copy(struct bpf_dynptr *dst_ptr, u32 dst_off, struct bpf_dynptr *src_ptr, u32 src_off, u32 size)",
-        F(0),
+        0,
         ALL,
         (6, 16),
     ),
-    _row("int bpf_dynptr_memset(struct bpf_dynptr *p, u32 offset, u32 size, u8 val)", F(0), ALL, (6, 17)),
-    _row("void bpf_rcu_read_lock(void)", F(0), ALL, (6, 2)),
-    _row("void bpf_rcu_read_unlock(void)", F(0), ALL, (6, 2)),
+    _row("int bpf_dynptr_memset(struct bpf_dynptr *p, u32 offset, u32 size, u8 val)", 0, ALL, (6, 17)),
+    _row("void bpf_rcu_read_lock(void)", 0, ALL, (6, 2)),
+    _row("void bpf_rcu_read_unlock(void)", 0, ALL, (6, 2)),
     _row("int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end)", F.ITER_NEW, ALL, (6, 4)),
     _row("int *bpf_iter_num_next(struct bpf_iter_num *it)", F.ITER_NEXT | F.RET_NULL, ALL, (6, 4)),
     _row("void bpf_iter_num_destroy(struct bpf_iter_num *it)", F.ITER_DESTROY, ALL, (6, 4)),
@@ -203,12 +203,12 @@ _ROWS = (
     _row("void bpf_iter_bits_destroy(struct bpf_iter_bits *it)", F.ITER_DESTROY, ALL, (6, 11)),
     _row("void *bpf_cast_to_kern_ctx(void *obj)", F.FASTCALL, PACKET, (6, 2)),
     _row("void *bpf_rdonly_cast(const void *obj__ign, u32 btf_id__k)", F.FASTCALL, ALL, (6, 2)),
-    _row("void bpf_preempt_disable(void)", F(0), ALL, (6, 10)),
-    _row("void bpf_preempt_enable(void)", F(0), ALL, (6, 10)),
-    _row("void bpf_local_irq_save(unsigned long *flags__irq_flag)", F(0), ALL, (6, 14)),
-    _row("void bpf_local_irq_restore(unsigned long *flags__irq_flag)", F(0), ALL, (6, 14)),
+    _row("void bpf_preempt_disable(void)", 0, ALL, (6, 10)),
+    _row("void bpf_preempt_enable(void)", 0, ALL, (6, 10)),
+    _row("void bpf_local_irq_save(unsigned long *flags__irq_flag)", 0, ALL, (6, 14)),
+    _row("void bpf_local_irq_restore(unsigned long *flags__irq_flag)", 0, ALL, (6, 14)),
     _row("int bpf_res_spin_lock(struct bpf_res_spin_lock *lock)", F.RET_NULL, ALL, (6, 15)),
-    _row("void bpf_res_spin_unlock(struct bpf_res_spin_lock *lock)", F(0), ALL, (6, 15)),
+    _row("void bpf_res_spin_unlock(struct bpf_res_spin_lock *lock)", 0, ALL, (6, 15)),
     _row(
         "int bpf_res_spin_lock_irqsave(struct bpf_res_spin_lock *lock, unsigned long *flags__irq_flag)",
         F.RET_NULL,
@@ -217,7 +217,7 @@ _ROWS = (
     ),
     _row(
         "void bpf_res_spin_unlock_irqrestore(struct bpf_res_spin_lock *lock, unsigned long *flags__irq_flag)",
-        F(0),
+        0,
         ALL,
         (6, 15),
     ),
@@ -243,13 +243,13 @@ _ROWS = (
     ),
     _row(
         "int bpf_list_push_front_impl(struct bpf_list_head *head, struct bpf_list_node *node, void *meta__ign, u64 off)",
-        F(0),
+        0,
         GENERIC,
         (6, 2),
     ),
     _row(
         "int bpf_list_push_back_impl(struct bpf_list_head *head, struct bpf_list_node *node, void *meta__ign, u64 off)",
-        F(0),
+        0,
         GENERIC,
         (6, 2),
     ),
@@ -269,7 +269,7 @@ _ROWS = (
     _row("struct bpf_list_node *bpf_list_back(struct bpf_list_head *head)", F.RET_NULL, GENERIC, (6, 16)),
     _row(
         "int bpf_rbtree_add_impl(struct bpf_rb_root *root, struct bpf_rb_node *node, void *less, void *meta__ign, u64 off)",
-        F(0),
+        0,
         GENERIC,
         (6, 3),
     ),
@@ -293,31 +293,31 @@ _ROWS = (
         GENERIC,
         (6, 16),
     ),
-    _row("void bpf_throw(u64 cookie)", F(0), GENERIC, (6, 7)),
-    _row("int bpf_xdp_pull_data(struct xdp_md *x, u32 len)", F(0), XDP, (6, 18)),
-    _row("int bpf_strcmp(const char *s1__ign, const char *s2__ign)", F(0), ALL, (6, 17)),
-    _row("int bpf_strcasecmp(const char *s1__ign, const char *s2__ign)", F(0), ALL, (6, 18)),
-    _row("int bpf_strlen(const char *s__ign)", F(0), ALL, (6, 17)),
-    _row("int bpf_strnlen(const char *s__ign, size_t count)", F(0), ALL, (6, 17)),
-    _row("int bpf_strchr(const char *s__ign, char c)", F(0), ALL, (6, 17)),
-    _row("int bpf_strrchr(const char *s__ign, int c)", F(0), ALL, (6, 17)),
-    _row("int bpf_strchrnul(const char *s__ign, char c)", F(0), ALL, (6, 17)),
-    _row("int bpf_strnchr(const char *s__ign, size_t count, char c)", F(0), ALL, (6, 17)),
-    _row("int bpf_strspn(const char *s__ign, const char *accept__ign)", F(0), ALL, (6, 17)),
-    _row("int bpf_strcspn(const char *s__ign, const char *reject__ign)", F(0), ALL, (6, 17)),
-    _row("int bpf_strstr(const char *s1__ign, const char *s2__ign)", F(0), ALL, (6, 17)),
-    _row("int bpf_strnstr(const char *s1__ign, const char *s2__ign, size_t len)", F(0), ALL, (6, 17)),
+    _row("void bpf_throw(u64 cookie)", 0, GENERIC, (6, 7)),
+    _row("int bpf_xdp_pull_data(struct xdp_md *x, u32 len)", 0, XDP, (6, 18)),
+    _row("int bpf_strcmp(const char *s1__ign, const char *s2__ign)", 0, ALL, (6, 17)),
+    _row("int bpf_strcasecmp(const char *s1__ign, const char *s2__ign)", 0, ALL, (6, 18)),
+    _row("int bpf_strlen(const char *s__ign)", 0, ALL, (6, 17)),
+    _row("int bpf_strnlen(const char *s__ign, size_t count)", 0, ALL, (6, 17)),
+    _row("int bpf_strchr(const char *s__ign, char c)", 0, ALL, (6, 17)),
+    _row("int bpf_strrchr(const char *s__ign, int c)", 0, ALL, (6, 17)),
+    _row("int bpf_strchrnul(const char *s__ign, char c)", 0, ALL, (6, 17)),
+    _row("int bpf_strnchr(const char *s__ign, size_t count, char c)", 0, ALL, (6, 17)),
+    _row("int bpf_strspn(const char *s__ign, const char *accept__ign)", 0, ALL, (6, 17)),
+    _row("int bpf_strcspn(const char *s__ign, const char *reject__ign)", 0, ALL, (6, 17)),
+    _row("int bpf_strstr(const char *s1__ign, const char *s2__ign)", 0, ALL, (6, 17)),
+    _row("int bpf_strnstr(const char *s1__ign, const char *s2__ign, size_t len)", 0, ALL, (6, 17)),
     _row("s64 bpf_map_sum_elem_count(const struct bpf_map *map)", F.TRUSTED_ARGS, ALL, (6, 6)),
-    _row("void __bpf_trap(void)", F(0), ALL, (6, 16)),
+    _row("void __bpf_trap(void)", 0, ALL, (6, 16)),
     _row(
         "int bpf_probe_read_kernel_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign)",
-        F(0),
+        0,
         ALL,
         (6, 16),
     ),
     _row(
         "int bpf_probe_read_kernel_str_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign)",
-        F(0),
+        0,
         ALL,
         (6, 16),
     ),
@@ -392,13 +392,13 @@ _ROWS = (
     ),
     _row(
         "int bpf_probe_read_user_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign)",
-        F(0),
+        0,
         ALL,
         (6, 16),
     ),
     _row(
         "int bpf_probe_read_user_str_dynptr(struct bpf_dynptr *dptr, u32 off, u32 size, const void *unsafe_ptr__ign)",
-        F(0),
+        0,
         ALL,
         (6, 16),
     ),
@@ -549,14 +549,14 @@ _ROWS = (
     ),
     *_refused(
         "it runs nothing after a program has returned",
-        _row("int bpf_wq_init(struct bpf_wq *wq, void *p__map, unsigned int flags)", F(0), ALL, (6, 10)),
+        _row("int bpf_wq_init(struct bpf_wq *wq, void *p__map, unsigned int flags)", 0, ALL, (6, 10)),
         _row(
             "int bpf_wq_set_callback_impl(struct bpf_wq *wq, void *callback_fn, unsigned int flags, void *aux__prog)",
-            F(0),
+            0,
             ALL,
             (6, 10),
         ),
-        _row("int bpf_wq_start(struct bpf_wq *wq, unsigned int flags)", F(0), ALL, (6, 10)),
+        _row("int bpf_wq_start(struct bpf_wq *wq, unsigned int flags)", 0, ALL, (6, 10)),
     ),
     *_refused(
         "it has no arena maps",
@@ -691,7 +691,7 @@ _ROWS = (
         "it is for the kernel's own tests",
         _row("void bpf_kfunc_call_test_release(struct prog_test_ref_kfunc *p)", F.RELEASE, CLS | SYSCALL, (5, 18)),
         _row("void bpf_kfunc_call_memb_release(struct prog_test_member *p)", F.RELEASE, CLS | SYSCALL, (5, 19)),
-        _row("int bpf_modify_return_test_tp(int nonce)", F(0), ALL, (6, 10)),
+        _row("int bpf_modify_return_test_tp(int nonce)", 0, ALL, (6, 10)),
     ),
 )
 

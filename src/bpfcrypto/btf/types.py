@@ -191,6 +191,10 @@ class Btf(Protocol):
         """The bytes it was read from, header included."""
         ...
 
+    def __hash__(self) -> int:
+        """Equal tables have equal hashes, so that what is found in one can be kept."""
+        ...
+
     def __len__(self) -> int:
         """Number of types, void included: ids are ``range(len(btf))``."""
         ...

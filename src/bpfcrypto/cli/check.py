@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +9,7 @@ import click
 
 from bpfcrypto.cli.main import OK, REJECTED
 from bpfcrypto.cli.objects import FILE, read_spec, require_program
+from bpfcrypto.cli.progress import Verifying
 from bpfcrypto.cli.render import note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
 
     from bpfcrypto.engine import Verdict
     from bpfcrypto.spec import CollectionSpec
-
-_PATIENCE_S = 2.0
-_STEP_S = 0.5
 
 
 @click.command()
@@ -81,44 +77,8 @@ def judge(spec: CollectionSpec, engine: str, names: Sequence[str] | None) -> tup
             return kernel.check(spec, programs=names)
     from bpfcrypto.embedded.engine import EmbeddedEngine
 
-    reporter = Reporter()
-    with EmbeddedEngine(progress=reporter) as embedded:
-        try:
-            return embedded.check(spec, programs=names)
-        finally:
-            reporter.clear()
-
-
-class Reporter:
-    """A line on standard error that says how far the verifier got, once it takes longer than two seconds.
-
-    On a terminal the line is written over itself; elsewhere there is one line for each program.
-    """
-
-    def __init__(self) -> None:
-        self._program = ""
-        self._started = self._shown = 0.0
-        self._said = False
-
-    def __call__(self, program: str, visited: int) -> None:
-        now = time.monotonic()
-        if program != self._program:
-            self.clear()
-            self._program, self._started, self._shown = program, now, 0.0
-        if now - self._started < _PATIENCE_S or now - self._shown < _STEP_S:
-            return
-        text = f"verifying {program}: {visited} instructions visited"
-        if sys.stderr.isatty():
-            click.echo(f"\r{text}", nl=False, err=True)
-        elif not self._said:
-            click.echo(text, err=True)
-        self._shown, self._said = now, True
-
-    def clear(self) -> None:
-        """Take the line away."""
-        if self._said and sys.stderr.isatty():
-            click.echo("\r\033[K", nl=False, err=True)
-        self._said = False
+    with Verifying() as progress, EmbeddedEngine(progress=progress) as embedded:
+        return embedded.check(spec, programs=names)
 
 
 def disagreements(ours: Sequence[Verdict], theirs: Sequence[Verdict]) -> list[str]:

@@ -14,7 +14,7 @@ import click
 from bpfcrypto.cli.dump import dump, print_dumps, to_dict
 from bpfcrypto.cli.main import REJECTED
 from bpfcrypto.cli.objects import FILE, read_spec, require_program
-from bpfcrypto.cli.progress import watched
+from bpfcrypto.cli.progress import Verifying, watched
 from bpfcrypto.cli.render import duration, note, print_json, print_table, si
 from bpfcrypto.cli.values import assign, parse_hex, split_assignment, to_json, to_text
 
@@ -110,7 +110,10 @@ def run(file: Path, engine: str, assignments: tuple[str, ...], **rest: object) -
     programs = [name for name in (options.setup, options.program) if name is not None]
     for name in programs:
         require_program(spec, name)
-    with open_engine(engine, trace=note) as opened, opened.load(spec, programs=programs) as collection:
+    with ExitStack() as stack:
+        with Verifying() as progress:
+            opened = stack.enter_context(open_engine(engine, trace=note, progress=progress))
+            collection = stack.enter_context(opened.load(spec, programs=programs))
         assign(collection, wanted)
         if options.setup is not None:
             run_setup(collection, options.setup)

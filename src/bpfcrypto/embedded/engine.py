@@ -212,9 +212,10 @@ class EmbeddedEngine:
             interpreter = Interpreter(program, linked.insns, linked.natives, step_limit=self._step_limit)
         except RunError as error:
             raise ObjectError(f"cannot be run: {error}", source=linker.spec.source, section=program.section) from error
-        if facts is None or not self._compiles:
+        if facts is None:
             return EmbeddedProgram(interpreter, surface)
-        return EmbeddedProgram(interpreter, surface, compiler(linker, linked, interpreter, facts, surface.runs))
+        compile_ = compiler(linker, linked, interpreter, facts, surface.runs) if self._compiles else None
+        return EmbeddedProgram(interpreter, surface, compile_, ctx_size=facts.ctx_size)
 
     def _facts(self, linker: Linker, program: ProgramSpec) -> Facts | None:
         """What the verifier knows of a program that it accepts. What neither it nor the engine has is the engine's to name."""

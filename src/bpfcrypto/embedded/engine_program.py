@@ -76,12 +76,19 @@ class EmbeddedProgram:
         interpreter: its code.
         surface: what it runs on.
         compile_: makes its machine code, when it first runs; None where it is interpreted.
+        ctx_size: bytes of a syscall program's context that it accesses, 0 where the verifier has not said.
     """
 
     def __init__(
-        self, interpreter: Interpreter, surface: Surface, compile_: Callable[[], MachineCode] | None = None
+        self,
+        interpreter: Interpreter,
+        surface: Surface,
+        compile_: Callable[[], MachineCode] | None = None,
+        *,
+        ctx_size: int = 0,
     ) -> None:
         self.interpreter = interpreter
+        self._ctx_size = ctx_size
         self.id = next(_numbers)
         self._surface = surface
         self._compile = compile_
@@ -184,7 +191,7 @@ class EmbeddedProgram:
         return RunResult(retval, frame.to_bytes(), xdp_ctx(frame, ctx), duration, tuple(state.effects))
 
     def _run_syscall(self, state: RunState, data: bytes, ctx: bytes, repeat: int, _flags: RunFlag) -> RunResult:
-        check_syscall(data, ctx, repeat)
+        check_syscall(data, ctx, repeat, self._ctx_size)
         region = state.memory.new(len(ctx), "syscall ctx") if ctx else None
         if region is not None:
             state.memory.span(region.base, len(ctx), write=True)[:] = ctx

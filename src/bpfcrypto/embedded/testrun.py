@@ -241,8 +241,14 @@ def xdp_ctx(frame: XdpFrame, ctx: bytes) -> bytes:
     return bytes(result)
 
 
-def check_syscall(data: bytes, ctx: bytes, repeat: int) -> None:
+def check_syscall(data: bytes, ctx: bytes, repeat: int, least: int) -> None:
     """What a syscall program takes: a context, and nothing else (bpf_prog_test_run_syscall).
+
+    Args:
+        data: what was given as a packet.
+        ctx: the context.
+        repeat: the rounds.
+        least: bytes of the context that the program accesses.
 
     Raises:
         SyscallError: EINVAL.
@@ -251,5 +257,7 @@ def check_syscall(data: bytes, ctx: bytes, repeat: int) -> None:
         raise refuse(
             EINVAL, f"{len(data)} bytes of data and {repeat} repetitions", "a syscall program takes a ctx only"
         )
+    if len(ctx) < least:
+        raise refuse(EINVAL, f"a ctx of {len(ctx)} bytes", f"the program accesses {least} bytes of it")
     if len(ctx) > MAX_SYSCALL_CTX:
         raise refuse(EINVAL, f"a ctx of {len(ctx)} bytes", f"a syscall program takes at most {MAX_SYSCALL_CTX}")

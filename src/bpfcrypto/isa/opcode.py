@@ -11,9 +11,10 @@ what Linux added after it (may_goto, load_acquire, store_release, addr_space_cas
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
+from operator import attrgetter
 
 from bpfcrypto.isa.insn import Insn
 
@@ -93,6 +94,9 @@ class Kind(Enum):
     MAY_GOTO = "may_goto"
     CALL = "call"
     EXIT = "exit"
+
+    # Members are looked up in sets for every instruction, and Enum's own hash is a function in Python.
+    __hash__ = object.__hash__
 
 
 class Op(StrEnum):
@@ -174,10 +178,18 @@ class Opcode:
     reg: bool = False
     fixed: dict[str, int] = field(default_factory=dict)
     slots: int = 1
+    _selectors: Callable[[Insn], object] = field(init=False, repr=False, compare=False)
+    _selected: object = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # A row always has a field that is fixed, by the opcode byte if by nothing else.
+        names, values = zip(*({"code": self.code} | self.fixed).items(), strict=True)
+        object.__setattr__(self, "_selectors", attrgetter(*names))
+        object.__setattr__(self, "_selected", values if len(values) > 1 else values[0])
 
     def matches(self, insn: Insn) -> bool:
-        """Whether an instruction with this row's opcode byte is this row's."""
-        return all(getattr(insn, name) == value for name, value in self.fixed.items())
+        """Whether an instruction is this row's."""
+        return self._selectors(insn) == self._selected
 
     def writes(self, insn: Insn) -> int | None:
         """The register an instruction of this row writes besides those a call clobbers, or None."""

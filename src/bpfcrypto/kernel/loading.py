@@ -66,7 +66,7 @@ class Loading:
 
     def load(self, program: ProgramSpec, *, log: bool = False) -> None:
         """Load one of the chosen programs; with ``log`` the verifier's log is kept."""
-        ready = self._prepare(program)
+        ready = self.prepared(program)
         try:
             if log:
                 fd, text = load_with_log(ready.request, absent=ready.absent)
@@ -83,7 +83,7 @@ class Loading:
     def check(self, program: ProgramSpec) -> Verdict:
         """The kernel's verdict on one of the chosen programs. A missing kfunc is a rejection with ESRCH, as libbpf has it."""
         try:
-            ready = self._prepare(program)
+            ready = self.prepared(program)
         except NotSupportedError as error:
             return Verdict(program.name, program.section, program.type, False, errno.ESRCH, str(error))
         said = judge(program, ready.request, absent=ready.absent)
@@ -91,7 +91,8 @@ class Loading:
             return said
         return replace(said, diagnostic=explain(program, program.insns, said.message, said.log))
 
-    def _prepare(self, program: ProgramSpec) -> Prepared:
+    def prepared(self, program: ProgramSpec) -> Prepared:
+        """One of the chosen programs as the kernel takes it."""
         descriptors = {name: made.fd for name, made in self._maps.items()}
         return prepare(program, self._spec, descriptors, self._infos.get(program.name, Infos()), self._btf_fd)
 

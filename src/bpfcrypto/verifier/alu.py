@@ -29,6 +29,9 @@ from bpfcrypto.verifier.state import (
     not_modelled,
     scalar,
     scalar_const,
+    with_link,
+    with_num,
+    with_off,
 )
 from bpfcrypto.verifier.tnum import MASK32
 from bpfcrypto.verifier.typename import type_name
@@ -84,6 +87,8 @@ def step(env: Environment, state: State, insn: Insn, row: Opcode) -> None:
             frame.read(insn.src)
         frame.check_write(insn.dst)
         _move(env, frame, insn, row)
+        if not row.reg or (row.bits == 64 and not row.size):
+            return  # a copy is as consistent as what it is a copy of
     elif kind is Kind.ALU:
         _operate(env, state, insn, row)
     elif kind is Kind.UNARY:
@@ -123,7 +128,7 @@ def with_id(env: Environment, reg: Reg) -> Reg:
         # A copy of a linked scalar starts a group of its own.
         return reg._replace(id=0 if reg.is_const else env.new_id(), off=0)
     if not reg.id and reg.num.var_off.mask:
-        return reg._replace(id=env.new_id())
+        return with_link(reg, env.new_id())
     return reg
 
 
@@ -309,7 +314,7 @@ def _pointer(env: Environment, pointer: Reg, offset: Reg, insn: Insn, row: Opcod
     else:
         raise _prohibited(insn, row)
     _check_sane(moved, pointer)
-    return moved._replace(num=bounds.sync(moved.num))
+    return with_num(moved, bounds.sync(moved.num))
 
 
 def _scalar_and_pointer(env: Environment, offset: Reg, pointer: Reg, insn: Insn, row: Opcode) -> Reg:
@@ -387,7 +392,7 @@ def _fixed(pointer: Reg, offset: Reg, sign: int) -> Reg | None:
     if num.var_off.mask:
         return None
     off = pointer.off + sign * num.smin
-    return pointer._replace(off=off) if S32_MIN <= off <= S32_MAX else None
+    return with_off(pointer, off) if S32_MIN <= off <= S32_MAX else None
 
 
 def _plus(env: Environment, pointer: Reg, offset: Reg) -> Reg:

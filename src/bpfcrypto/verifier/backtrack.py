@@ -18,13 +18,14 @@ Source: kernel/bpf/verifier.c of 6.18 (backtrack_insn, __mark_chain_precision, p
 from __future__ import annotations
 
 from errno import EFAULT
+from functools import cache
 from typing import TYPE_CHECKING
 
 from bpfcrypto.errors import InternalError
 from bpfcrypto.isa.opcode import Class, Kind, Op, PseudoCall
 from bpfcrypto.verifier.cfg import TAIL_CALL, Flow, is_call
 from bpfcrypto.verifier.liveness import ARGUMENTS
-from bpfcrypto.verifier.state import FP, MAX_FRAMES, InsnFlag, RegType, Rejected, SlotKind
+from bpfcrypto.verifier.state import FP, MAX_FRAMES, InsnFlag, RegType, Rejected, Slot, SlotKind, with_precision
 
 if TYPE_CHECKING:
     from bpfcrypto.isa.insn import Insn
@@ -64,9 +65,9 @@ class Backtracker:
         self._regs = [0] * MAX_FRAMES
         self._slots = [0] * MAX_FRAMES
         self._changed = False
-        pairs = tuple(zip(env.rows, env.insns, strict=True))
-        self._moves = tuple(_move(row, insn) for row, insn in pairs)
-        self._concerns = tuple(_concern(row, insn, move) for (row, insn), move in zip(pairs, self._moves, strict=True))
+        pairs = [_simple(row, insn) for row, insn in zip(env.rows, env.insns, strict=True)]
+        self._moves = [move for move, _ in pairs]
+        self._concerns = [concern for _, concern in pairs]
 
     def mark(self, state: State, regno: int) -> None:
         """A register of the running frame matters (mark_chain_precision).
@@ -187,7 +188,7 @@ class Backtracker:
             if reg.type is not RegType.SCALAR or reg.precise:
                 self._regs[frame.frameno] &= ~(1 << regno)
             else:
-                frame.regs[regno] = reg._replace(precise=True)
+                frame.regs[regno] = with_precision(reg, True)
                 self._changed = True
 
     def _mark_slots(self, frame: Frame) -> None:
@@ -196,7 +197,7 @@ class Backtracker:
             if slot is None or slot.kinds[7] != _SPILL or slot.reg.type is not RegType.SCALAR or slot.reg.precise:
                 self._slots[frame.frameno] &= ~(1 << number)
             else:
-                frame.stack[number] = slot._replace(reg=slot.reg._replace(precise=True))
+                frame.stack[number] = Slot(slot.kinds, with_precision(slot.reg, True))
                 self._changed = True
 
     def _back(self, index: int, following: int, entry: Jump | None) -> None:
@@ -348,38 +349,42 @@ def _slot_of(entry: Jump) -> int:
     return entry.flags >> InsnFlag.SLOT_SHIFT & InsnFlag.SLOT_MASK
 
 
-def _move(row: Opcode | None, insn: Insn) -> tuple[int, int] | None:
-    """What an instruction of which nothing is recorded does to the wishes for registers: which it keeps, and which it adds.
+_Move = tuple[int, int]
+"""What an instruction does to the wishes for registers: which it keeps, and which it adds, as masks."""
 
-    None where a wish that concerns it cannot be followed.
+
+def _simple(row: Opcode | None, insn: Insn) -> tuple[_Move | None, int | None]:
+    """What an instruction of which nothing is recorded does to the wishes for registers.
+
+    Returns:
+        The move, None where a wish that concerns the instruction cannot be followed; and the wishes that concern it, as a mask, None
+        where there is more to it than a move.
     """
-    dst, src = 1 << insn.dst, 1 << insn.src
-    operand = src if row is not None and row.reg and insn.src != FP else 0
-    match row.kind if row is not None else None:
-        case Kind.ALU:
-            return -1, operand
-        case Kind.MOV | Kind.CAST:
-            return ~dst, operand
-        case Kind.LOAD | Kind.LDDW:
-            return ~dst, 0
-        case Kind.ATOMIC if row is not None and row.op is Op.LOAD_ACQUIRE:
-            return ~dst, 0
-        case Kind.BRANCH if row is not None and row.reg:
-            return -1, dst | src
-        case Kind.STORE | Kind.ATOMIC | Kind.LEGACY:
-            return None
-    return -1, 0
-
-
-def _concern(row: Opcode | None, insn: Insn, move: tuple[int, int] | None) -> int | None:
-    """The wishes for registers that make an instruction do its move, as a mask; None where there is more to it than a move."""
     if row is None:
-        return 0 if not insn.code else None
-    if row.kind in (Kind.CALL, Kind.EXIT):
-        return None
-    if move == (-1, 0):
-        return 0
-    return 1 << insn.dst | 1 << insn.src if row.kind is Kind.BRANCH else 1 << insn.dst
+        return (-1, 0), (None if insn.code else 0)
+    return _move(row.kind, row.op is Op.LOAD_ACQUIRE, row.reg, insn.dst, insn.src)
+
+
+@cache
+def _move(kind: Kind, acquires: bool, by_register: bool, dst: int, src: int) -> tuple[_Move | None, int | None]:
+    bit, other = 1 << dst, 1 << src
+    operand = other if by_register and src != FP else 0
+    match kind:
+        case Kind.CALL | Kind.EXIT:
+            return (-1, 0), None
+        case Kind.ALU:
+            return (-1, operand), bit if operand else 0
+        case Kind.MOV | Kind.CAST:
+            return (~bit, operand), bit
+        case Kind.LOAD | Kind.LDDW:
+            return (~bit, 0), bit
+        case Kind.ATOMIC if acquires:
+            return (~bit, 0), bit
+        case Kind.BRANCH if by_register:
+            return (-1, bit | other), bit | other
+        case Kind.STORE | Kind.ATOMIC | Kind.LEGACY:
+            return None, bit
+    return (-1, 0), 0
 
 
 def mark_all_precise(state: State) -> None:
@@ -399,7 +404,7 @@ def _set_precision(state: State, precise: bool) -> None:
     for frame in state.frames:
         for regno, reg in enumerate(frame.regs):
             if reg.precise is not precise and reg.type is RegType.SCALAR and regno != FP:
-                frame.regs[regno] = reg._replace(precise=precise)
+                frame.regs[regno] = with_precision(reg, precise)
         for number, slot in enumerate(frame.stack):
             if slot.kinds[7] == _SPILL and slot.reg.precise is not precise and slot.reg.type is RegType.SCALAR:
-                frame.stack[number] = slot._replace(reg=slot.reg._replace(precise=precise))
+                frame.stack[number] = Slot(slot.kinds, with_precision(slot.reg, precise))

@@ -35,6 +35,7 @@ from bpfcrypto.verifier.state import (
     Rejected,
     SlotKind,
     scalar_const,
+    with_num,
 )
 
 if TYPE_CHECKING:
@@ -216,8 +217,8 @@ def _refine_scalars(env: Environment, state: State, other: State, insn: Insn, ro
             target[insn.dst] = _checked(env, _checked(env, itself, f"{where}1"), f"{where}2")
             continue
         left, right = refine(dst.num, src.num, row.op, row.bits, jump)
-        target[insn.dst] = _checked(env, dst._replace(num=left), f"{where}1")
-        right_reg = _checked(env, src._replace(num=right), f"{where}2")
+        target[insn.dst] = _checked(env, with_num(dst, left), f"{where}1")
+        right_reg = _checked(env, with_num(src, right), f"{where}2")
         if row.reg:
             target[insn.src] = right_reg
 

@@ -88,12 +88,13 @@ _TYPES_OF: Final[Mapping[int, frozenset[MapType]]] = {
 }
 """Helpers that only take some map types."""
 
+_RDONLY_PROG: Final = int(MapFlag.RDONLY_PROG)
 _WRITERS: Final = _ids("map_delete_elem", "map_update_elem", "map_push_elem", "map_pop_elem")
 
 
 def read_only(spec: MapSpec) -> bool:
     """Whether programs may only read the values: the kernel makes every device map so."""
-    return bool(spec.flags & MapFlag.RDONLY_PROG) or spec.type in (MapType.DEVMAP, MapType.DEVMAP_HASH)
+    return bool(int(spec.flags) & _RDONLY_PROG) or spec.type in (MapType.DEVMAP, MapType.DEVMAP_HASH)
 
 
 def check_writable(helper: Helper, spec: MapSpec | None) -> None:

@@ -74,7 +74,9 @@ PACKET_CHANGING_KFUNCS: Final = frozenset({"bpf_xdp_pull_data"})
 THROW: Final = "bpf_throw"
 _EXCEPTION_TAG: Final = "exception_callback:"
 
-_JUMP_CLASSES = frozenset({Class.JMP, Class.JMP32})
+_JUMP_CLASSES: Final = frozenset({Class.JMP, Class.JMP32})
+_LEADING: Final = frozenset(code for code in range(256) if code & 7 in _JUMP_CLASSES or code == LDDW)
+"""Opcode bytes of instructions that may lead elsewhere than to the next one, or do more than be executed: jumps, calls, lddw."""
 
 
 @dataclass(slots=True)
@@ -88,8 +90,10 @@ class Flow:
         prune_points, jump_points, checkpoints: see above.
         calls_callback: calls that run a callback before they return.
         iterates: calls of an iterator's next method.
+        leads_back: for each function whether any jump in it leads back; where none does there is no loop.
         postorder: for each function its instructions, successors before predecessors where there is no loop.
         components: number of the strongly connected component that an instruction is in, 0 where it is in no loop.
+        callback_components: the same, where a lone call that calls back is a component, too.
     """
 
     subprograms: list[Subprogram]
@@ -100,8 +104,10 @@ class Flow:
     checkpoints: bytearray = field(default_factory=bytearray)
     calls_callback: bytearray = field(default_factory=bytearray)
     iterates: bytearray = field(default_factory=bytearray)
+    leads_back: list[bool] = field(default_factory=list)
     postorder: list[list[int]] = field(default_factory=list)
     components: list[int] = field(default_factory=list)
+    callback_components: list[int] = field(default_factory=list)
 
     def end(self, subprog: int) -> int:
         """The instruction behind the last one of a function."""
@@ -231,20 +237,26 @@ def build_flow(flow: Flow, program: ProgramSpec, insns: Sequence[Insn]) -> None:
             raise Rejected(EINVAL, f"unreachable insn {index}")
         if insns[index].code == LDDW and reached[index + 1]:
             raise Rejected(EINVAL, f"jump into the middle of ldimm64 insn {index}")
-    flow.successors = [tuple(_successors(insns, flow, index)) for index in range(size)]
+    flow.leads_back = [False] * len(flow.subprograms)
+    flow.successors = [_successors(insns, flow, index) for index in range(size)]
     for index in range(size):
-        _mark(flow, program, insns, index)
-    flow.postorder = [_postorder(flow.successors, each.start, size) for each in flow.subprograms]
+        if insns[index].code in _LEADING:
+            _mark(flow, program, insns, index)
+    flow.postorder = [_postorder(flow, number, reached) for number in range(len(flow.subprograms))]
     flow.components = _components(flow)
+    alone = [index for index in range(size) if flow.calls_callback[index] and not flow.components[index]]
+    flow.callback_components = flow.components.copy()
+    for number, index in enumerate(alone, max(flow.components) + 1):
+        flow.callback_components[index] = number
 
 
-def _edges(insns: Sequence[Insn], index: int) -> list[int]:
+def _edges(insns: Sequence[Insn], index: int) -> Sequence[int]:
     """Where control may go, functions that are called or named included, in the kernel's order."""
     insn = insns[index]
-    if is_function_address(insn):
-        return [index + 2, index + insn.imm + 1]
-    if insn.code & 7 not in _JUMP_CLASSES:
-        return [index + (2 if insn.code == LDDW else 1)]
+    if insn.code not in _LEADING:
+        return (index + 1,)
+    if insn.code == LDDW:
+        return [index + 2, index + insn.imm + 1] if is_function_address(insn) else (index + 2,)
     operation = insn.code & 0xF0
     if operation == EXIT & 0xF0:
         return []
@@ -277,7 +289,8 @@ def _walk_from(flow: Flow, program: ProgramSpec, insns: Sequence[Insn], start: i
                 break
         else:
             walk.pop()
-            _note_effects(flow, program, insns, index)
+            if insns[index].code in _LEADING:
+                _note_effects(flow, program, insns, index)
 
 
 def _note_effects(flow: Flow, program: ProgramSpec, insns: Sequence[Insn], index: int) -> None:
@@ -294,7 +307,7 @@ def _note_effects(flow: Flow, program: ProgramSpec, insns: Sequence[Insn], index
     elif is_call(insn, PseudoCall.KFUNC):
         kfunc = KFUNCS.get(kfunc_name(program, index))
         if kfunc is not None and program.type in kfunc.types:
-            caller.might_sleep |= KfuncFlag.SLEEPABLE in kfunc.flags
+            caller.might_sleep |= bool(kfunc.flags & KfuncFlag.SLEEPABLE)
             caller.changes_packet |= kfunc.name in PACKET_CHANGING_KFUNCS
 
 
@@ -338,32 +351,38 @@ def _mark_call(flow: Flow, program: ProgramSpec, insn: Insn, index: int) -> None
         flow.calls_callback[index] = flow.checkpoints[index] = 1
         _mark_return(flow, index)
     kfunc = KFUNCS.get(name)
-    if kfunc is not None and KfuncFlag.ITER_NEXT in kfunc.flags and program.type in kfunc.types:
+    if kfunc is not None and kfunc.flags & KfuncFlag.ITER_NEXT and program.type in kfunc.types:
         flow.iterates[index] = flow.prune_points[index] = flow.checkpoints[index] = 1
 
 
-def _successors(insns: Sequence[Insn], flow: Flow, index: int) -> Iterator[int]:
+def _successors(insns: Sequence[Insn], flow: Flow, index: int) -> tuple[int, ...]:
     """The edges within a function; a tail call that succeeds is one to the function's exit."""
     insn = insns[index]
-    operation = insn.code & 0xF0
-    if insn.code & 7 not in _JUMP_CLASSES:
-        yield index + (2 if insn.code == LDDW else 1)
-    elif operation == CALL & 0xF0:
-        yield index + 1
-        if is_call(insn, PseudoCall.HELPER) and insn.imm == TAIL_CALL:
-            end = flow.end(flow.subprogram_of[index])
-            start = flow.subprograms[flow.subprogram_of[index]].start
-            yield max((at for at in range(start, end) if insns[at].code == EXIT), default=index + 1)
-    elif operation == 0:
-        yield index + jump_offset(insn) + 1
-    elif operation != EXIT & 0xF0:
-        yield index + 1
-        yield index + insn.off + 1
+    if insn.code not in _LEADING:
+        return (index + 1,)
+    if insn.code == LDDW:
+        return (index + 2,)
+    number, operation = flow.subprogram_of[index], insn.code & 0xF0
+    if operation == EXIT & 0xF0:
+        return ()
+    if operation == CALL & 0xF0:
+        if not (is_call(insn, PseudoCall.HELPER) and insn.imm == TAIL_CALL):
+            return (index + 1,)
+        at = range(flow.subprograms[number].start, flow.end(number))
+        target = max((each for each in at if insns[each].code == EXIT), default=index + 1)
+    else:
+        target = index + jump_offset(insn) + 1
+    if target <= index:
+        flow.leads_back[number] = True
+    return (index + 1, target) if operation else (target,)
 
 
-def _postorder(successors: Sequence[tuple[int, ...]], start: int, size: int) -> list[int]:
+def _postorder(flow: Flow, number: int, reached: bytearray) -> list[int]:
+    start, end, successors = flow.subprograms[number].start, flow.end(number), flow.successors
+    if not flow.leads_back[number]:
+        return [index for index in range(end - 1, start - 1, -1) if reached[index]]
     order: list[int] = []
-    seen, expanded = bytearray(size), bytearray(size)
+    seen, expanded = bytearray(end), bytearray(end)
     stack = [start]
     while stack:
         top = stack[-1]
@@ -381,13 +400,13 @@ def _postorder(successors: Sequence[tuple[int, ...]], start: int, size: int) -> 
 
 
 def _components(flow: Flow) -> list[int]:
-    """Strongly connected components by Tarjan's algorithm; a lone instruction counts if it loops, or calls a callback."""
-    size = len(flow.successors)
+    """Strongly connected components by Tarjan's algorithm; a lone instruction counts if it loops."""
+    successors, size = flow.successors, len(flow.successors)
     number, lowest, found = [0] * size, [0] * size, [0] * size
     path: list[int] = []
     counter = components = 0
     for root in range(size):
-        if number[root]:
+        if number[root] or not flow.leads_back[flow.subprogram_of[root]]:
             continue
         walk: list[tuple[int, int]] = [(root, 0)]
         while walk:
@@ -396,7 +415,7 @@ def _components(flow: Flow) -> list[int]:
                 counter += 1
                 number[index] = lowest[index] = counter
                 path.append(index)
-            targets = flow.successors[index]
+            targets = successors[index]
             for position in range(edge, len(targets)):
                 target = targets[position]
                 if not number[target]:
@@ -405,7 +424,7 @@ def _components(flow: Flow) -> list[int]:
                 lowest[index] = min(lowest[index], lowest[target])
             else:
                 if lowest[index] == number[index]:
-                    looping = path[-1] != index or index in targets or bool(flow.calls_callback[index])
+                    looping = path[-1] != index or index in targets
                     components += looping
                     while True:
                         member = path.pop()

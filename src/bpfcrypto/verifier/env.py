@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from bpfcrypto.abi.helpers import GPL_COMPATIBLE
 from bpfcrypto.abi.progs import ProgFlag
 from bpfcrypto.btf.record import SpecialField, special_fields
+from bpfcrypto.errors import InternalError
 
 if TYPE_CHECKING:
     from bpfcrypto.btf.types import Btf
@@ -118,6 +119,7 @@ class Environment:
         widen: forget what imprecise scalars of the second state are where they differ from the first (widen_imprecise_scalars).
         live_regs: for each instruction the registers that may be read before they are written, as a mask (live_regs_before).
         pointer_types: the type and flags of the pointer that each memory instruction went through (ptr_type of the kernel's aux data).
+        max_ctx_offset: the end of what any path accesses of the context.
         inlined_loops: of each call of bpf_loop, whether it can be compiled in line, and its callback.
         gpl: whether the licence is compatible with the GPL.
         sleepable: whether the program was loaded as sleepable.
@@ -146,6 +148,7 @@ class Environment:
     widen: Callable[[State, State], None] = _ignored
     live_regs: Sequence[int] = ()
     pointer_types: dict[int, tuple[RegType, int]] = field(default_factory=dict)
+    max_ctx_offset: int = 0
     inlined_loops: dict[int, tuple[bool, int]] = field(default_factory=dict)
     gpl: bool = field(init=False)
     sleepable: bool = field(init=False)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from bpfcrypto.verifier.state import (
     ADD_CONST,
+    EMPTY_SLOT,
     FP,
     REG_SIZE,
     SCALAR_UNKNOWN,
@@ -42,6 +43,7 @@ _INVALID, _SPILL, _MISC, _ZERO = (
     int(SlotKind.ZERO),
 )
 _DYNPTR, _ITER, _IRQ = int(SlotKind.DYNPTR), int(SlotKind.ITER), int(SlotKind.IRQ_FLAG)
+_NOTHING, _NO_DATA = bytes([_INVALID]), bytes([_INVALID, _MISC])
 _LOCKS = frozenset({RefKind.LOCK, RefKind.RES_LOCK, RefKind.RES_LOCK_IRQ})
 _RANGED = frozenset({RegType.MAP_KEY, RegType.MAP_VALUE, RegType.MEM, RegType.BUF, RegType.TP_BUFFER})
 _PACKET = frozenset({RegType.PACKET, RegType.PACKET_META})
@@ -135,7 +137,7 @@ def register_covered(old: Reg, new: Reg, ids: IdMap, exact: Exact) -> bool:
     if kind is not new.type or old.flags != new.flags:
         return False
     if kind is RegType.SCALAR:
-        return _scalar_covered(old, new, ids, exact)
+        return (not old.precise and exact is Exact.NOT_EXACT) or _scalar_covered(old, new, ids)
     if kind in _RANGED:
         return (
             old.off == new.off
@@ -156,9 +158,7 @@ def register_covered(old: Reg, new: Reg, ids: IdMap, exact: Exact) -> bool:
     return kind is RegType.ARENA or registers_equal(old, new, ids)
 
 
-def _scalar_covered(old: Reg, new: Reg, ids: IdMap, exact: Exact) -> bool:
-    if not old.precise and exact is Exact.NOT_EXACT:
-        return True
+def _scalar_covered(old: Reg, new: Reg, ids: IdMap) -> bool:
     if old.id and (old.id & ADD_CONST) != (new.id & ADD_CONST):
         return False
     if old.id & ADD_CONST and old.off != new.off:
@@ -185,18 +185,19 @@ def slot_covered(old: Slot, new: Slot | None, ids: IdMap, exact: Exact, *, unini
     """
     if exact is not Exact.NOT_EXACT and (new is None or old.kinds != new.kinds):
         return False
-    ignored = (_INVALID, _MISC) if uninit else (_INVALID,)
-    if all(kind in ignored for kind in old.kinds):
+    ignored = _NO_DATA if uninit else _NOTHING
+    if not old.kinds.strip(ignored):
         return True
     if new is None:
         return False
     scalars = (_scalar_in(old), _scalar_in(new)) if uninit or _all_misc(old, new) else (None, None)
     if scalars[0] is not None and scalars[1] is not None:
         return register_covered(scalars[0], scalars[1], ids, exact)
-    for before, now in zip(old.kinds, new.kinds, strict=True):
-        if before in ignored or before == now or (before == _MISC and now == _ZERO):
-            continue
-        return False
+    if old.kinds != new.kinds:
+        for before, now in zip(old.kinds, new.kinds, strict=True):
+            if before in ignored or before == now or (before == _MISC and now == _ZERO):
+                continue
+            return False
     return old.kinds[REG_SIZE - 1] in ignored or _content_covered(old, new, ids, exact)
 
 
@@ -250,11 +251,14 @@ def _frame_covered(old: Frame, new: Frame, ids: IdMap, exact: Exact, live: Seque
     for regno in live:
         if not register_covered(before[regno], now[regno], ids, exact):
             return False
-    reach = len(new.stack)
-    return all(
-        slot_covered(slot, new.stack[number] if number < reach else None, ids, exact, uninit=uninit)
-        for number, slot in enumerate(old.stack)
-    )
+    stack = new.stack
+    for number, slot in enumerate(old.stack):
+        if slot is EMPTY_SLOT and exact is Exact.NOT_EXACT:
+            continue
+        other = stack[number] if number < len(stack) else None
+        if not slot_covered(slot, other, ids, exact, uninit=uninit):
+            return False
+    return True
 
 
 def covered(old: State, new: State, exact: Exact, live: Sequence[Sequence[int]], last_id: int, *, uninit: bool) -> bool:

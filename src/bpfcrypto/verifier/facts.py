@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bpfcrypto.verifier.bounds import UNKNOWN
-from bpfcrypto.verifier.state import FP, NOT_INIT, Flag, Reg, RegType
+from bpfcrypto.verifier.state import NOT_INIT, SCALAR_UNKNOWN, Flag, Reg, RegType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+SCALAR = RegType.SCALAR
 
 
 _PLAIN = frozenset(
@@ -27,17 +29,19 @@ class Facts:
     """Registers by instruction.
 
     Args:
-        live: the registers that are live before each instruction, as a mask.
+        live: the registers that are live before each instruction, r10 apart.
 
     Attributes:
         starts: the first instruction of each function, by its number.
         stack_depths: by that instruction, the bytes of stack that any path touched.
+        ctx_size: bytes of a syscall program's context that some path accesses; a run with fewer is refused.
     """
 
-    def __init__(self, live: Sequence[int]) -> None:
+    def __init__(self, live: Sequence[tuple[int, ...]]) -> None:
         self.starts: tuple[int, ...] = ()
         self.stack_depths: dict[int, int] = {}
-        self._live = tuple(tuple(regno for regno in range(FP) if mask >> regno & 1) for mask in live)
+        self.ctx_size = 0
+        self._live = live
         self._regs: list[list[Reg] | None] = [None] * len(live)
 
     def visit(self, index: int, regs: Sequence[Reg]) -> None:
@@ -48,7 +52,7 @@ class Facts:
             return
         for regno in self._live[index]:
             old, new = known[regno], regs[regno]
-            if old is not new:
+            if old is not new and old is not NOT_INIT and (old is not SCALAR_UNKNOWN or new.type is not SCALAR):
                 known[regno] = join(old, new)
 
     def is_reached(self, index: int) -> bool:
@@ -74,6 +78,8 @@ def join(old: Reg, new: Reg) -> Reg:
         return MEMORY if _is_plain(old) and _is_plain(new) else NOT_INIT
     if old.type is RegType.NOT_INIT:
         return NOT_INIT
+    if old.type is SCALAR:
+        return old if old.num is new.num or old.num == new.num else SCALAR_UNKNOWN
     num = old.num if old.num is UNKNOWN or old.num is new.num or old.num == new.num else UNKNOWN
     target = old.target if old.target is new.target or old.target == new.target else None
     flags = old.flags | new.flags

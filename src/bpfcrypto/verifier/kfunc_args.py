@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from errno import EACCES, EFAULT, EINVAL
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from bpfcrypto.abi.kfuncs import Kfunc, KfuncFlag
 from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.btf.record import FieldKind
-from bpfcrypto.btf.types import Array, Composite, Kind, Void
+from bpfcrypto.btf.types import Array, Composite, Kind, Ref, Void
 from bpfcrypto.errors import BtfError
 from bpfcrypto.verifier import call_args, dynptr, graph, iters, local, locks
 from bpfcrypto.verifier.mem import check_access
@@ -187,13 +188,12 @@ def check(env: Environment, state: State, meta: Meta, index: int) -> None:
         if suffix in ("__ign", "__prog"):
             number += 1
             continue
-        record = types[types.resolve(params[number].type_id)]
+        record, pointee = _parameter(types, params[number].type_id)
         if is_scalar(record):
             _scalar(env, state, meta, number)
         elif not is_pointer(record):
             raise Rejected(EINVAL, f"Unrecognized arg#{number} type {kind_name(record)}", id="arg-type")
         else:
-            pointee = types.resolve(record.type_id)  # type: ignore[union-attr]
             argument = _Argument(env, state, meta, number, index, types, pointee)
             if _pointer(argument) is ArgKind.SIZED:
                 number += 1
@@ -201,6 +201,13 @@ def check(env: Environment, state: State, meta: Meta, index: int) -> None:
     if meta.kfunc.flags & _F.RELEASE and not meta.release:
         text = f"release kernel function {meta.kfunc.name} expects refcounted PTR_TO_BTF_ID"
         raise Rejected(EINVAL, text, id="ref-missing")
+
+
+@lru_cache(1 << 9)
+def _parameter(types: Btf, type_id: int) -> tuple[Type, int]:
+    """The type of a parameter, and the id of what it points to, 0 where it is no pointer."""
+    record = types[types.resolve(type_id)]
+    return record, types.resolve(record.type_id) if isinstance(record, Ref) and is_pointer(record) else 0
 
 
 def _scalar(env: Environment, state: State, meta: Meta, number: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from errno import EACCES, EFAULT, EINVAL, ESRCH
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from bpfcrypto.abi.kfuncs import KFUNCS, Kfunc, KfuncFlag
@@ -119,13 +120,18 @@ def _permitted(env: Environment, state: State, index: int) -> Meta:
     if env.program.type not in kfunc.types:
         text = f"calling kernel function {name} is not allowed"
         raise Rejected(EACCES, text, id="kfunc-not-allowed")
-    types = env.kernel_types
-    number = types.find(name, Kind.FUNC) if types is not None else None
-    func = types[number] if types is not None and number is not None else None
-    proto = types[func.type_id] if types is not None and isinstance(func, Func) else None
-    if not isinstance(proto, FuncProto):
+    proto = _prototype(env.kernel_types, name) if env.kernel_types is not None else None
+    if proto is None:
         raise not_modelled(f"{name} without its prototype")
     return Meta(kfunc, proto)
+
+
+@lru_cache(len(KFUNCS))
+def _prototype(types: Btf, name: str) -> FuncProto | None:
+    number = types.find(name, Kind.FUNC)
+    func = types[number] if number is not None else None
+    proto = types[func.type_id] if isinstance(func, Func) else None
+    return proto if isinstance(proto, FuncProto) else None
 
 
 def _absent(env: Environment, name: str, *, weak: bool) -> Rejected:

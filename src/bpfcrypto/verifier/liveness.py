@@ -24,12 +24,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.helpers import HELPERS
 from bpfcrypto.abi.kfuncs import KFUNCS
 from bpfcrypto.isa.opcode import FETCH, Kind, Op, PseudoCall
 from bpfcrypto.verifier.cfg import Flow, kfunc_name
+from bpfcrypto.verifier.state import FP
 
 if TYPE_CHECKING:
     from bpfcrypto.isa.insn import Insn
@@ -43,32 +45,39 @@ _ALL = 0xFFFF
 
 _READS_DST = frozenset({Kind.ALU, Kind.UNARY, Kind.BRANCH, Kind.STORE})
 _READS_SRC = frozenset({Kind.ALU, Kind.MOV, Kind.CAST, Kind.BRANCH, Kind.STORE})
-_NOTHING = frozenset({Kind.GOTO, Kind.MAY_GOTO, Kind.LDDW})
+_WRITES_DST = frozenset({Kind.ALU, Kind.MOV, Kind.UNARY, Kind.CAST, Kind.LDDW})
 
 
 def use_and_def(program: ProgramSpec, insn: Insn, row: Opcode | None, index: int) -> tuple[int, int]:
     """The registers that an instruction reads and writes, as masks."""
     if row is None:
         return _ALL, 0
-    dst, src = 1 << insn.dst, 1 << insn.src
-    written = row.writes(insn)
-    match row.kind:
-        case Kind.CALL:
-            return _call_uses(program, insn, index), CALLER_SAVED
-        case Kind.EXIT:
-            return 1, 0
-        case Kind.LEGACY:
-            return _ALL, 0
-        case Kind.LOAD:
-            return src, dst
-        case Kind.ATOMIC:
-            return _atomic(insn, row, dst, src)
-    use = 0
-    if row.kind in _READS_DST:
-        use |= dst
-    if row.kind in _READS_SRC and row.reg:
-        use |= src
-    return use, 1 << written if written is not None and row.kind not in (Kind.STORE, Kind.BRANCH) else 0
+    if row.kind is Kind.CALL:
+        return _call_uses(program, insn, index), CALLER_SAVED
+    if row.kind is Kind.ATOMIC:
+        return _atomic(insn, row, 1 << insn.dst, 1 << insn.src)
+    return _plain(row.kind, row.reg, insn.dst, insn.src)
+
+
+@cache
+def _plain(kind: Kind, by_register: bool, dst: int, src: int) -> tuple[int, int]:
+    """The same for instructions of which their operands say all."""
+    if kind is Kind.EXIT:
+        return 1, 0
+    if kind is Kind.LEGACY:
+        return _ALL, 0
+    if kind is Kind.LOAD:
+        return 1 << src, 1 << dst
+    use = 1 << dst if kind in _READS_DST else 0
+    if by_register and kind in _READS_SRC:
+        use |= 1 << src
+    return use, 1 << dst if kind in _WRITES_DST else 0
+
+
+@cache
+def numbers(mask: int) -> tuple[int, ...]:
+    """The registers of a mask, those below r10: a frame's r10 is always the same."""
+    return tuple(regno for regno in range(FP) if mask & 1 << regno)
 
 
 def _atomic(insn: Insn, row: Opcode, dst: int, src: int) -> tuple[int, int]:
@@ -95,28 +104,27 @@ def _call_uses(program: ProgramSpec, insn: Insn, index: int) -> int:
     return (1 << count + 1) - 2
 
 
-def live_registers(
-    program: ProgramSpec, flow: Flow, insns: Sequence[Insn], rows: Sequence[Opcode | None]
-) -> tuple[int, ...]:
-    """For each instruction the registers that may be read before they are written, as a mask; r10 is not in it."""
-    size = len(insns)
-    use, keep = [0] * size, [0] * size
-    for index in range(size):
-        use[index], defined = use_and_def(program, insns[index], rows[index], index)
-        keep[index] = _ALL & ~defined
-    before = [0] * size
-    for order in flow.postorder:
+def live_registers(flow: Flow, uses: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """For each instruction the registers that may be read before they are written, as a mask; r10 is not in it.
+
+    Args:
+        flow: the graph.
+        uses: what each instruction reads and writes (``use_and_def``).
+    """
+    successors, before = flow.successors, [0] * len(uses)
+    for order, leads_back in zip(flow.postorder, flow.leads_back, strict=True):
         changed = True
         while changed:
             changed = False
             for index in order:
                 after = 0
-                for successor in flow.successors[index]:
+                for successor in successors[index]:
                     after |= before[successor]
-                new = (after & keep[index]) | use[index]
+                use, defined = uses[index]
+                new = (after & ~defined) | use
                 if new != before[index]:
                     before[index] = new
-                    changed = True
+                    changed = leads_back  # without a loop, once is enough
     return tuple(before)
 
 
@@ -192,8 +200,8 @@ class _Instance:
         return masks.live[index - self.start] if masks is not None else 0
 
 
-_Step = tuple[int, tuple[int, ...]]
-"""An instruction, and those that may follow it; both counted from the start of the subprogram."""
+_Step = tuple[int, int, tuple[int, ...]]
+"""An instruction, the first that may follow it, and the others; all counted from the start of the subprogram."""
 
 
 class StackLiveness:
@@ -282,7 +290,7 @@ class StackLiveness:
         if found is None:
             start, successors = self._flow.subprograms[subprog].start, self._flow.successors
             found = self._orders[subprog] = [
-                (index - start, tuple(each - start for each in successors[index]))
+                (index - start, successors[index][0] - start, tuple([each - start for each in successors[index][1:]]))
                 for index in self._flow.postorder[subprog]
                 if successors[index]
             ]
@@ -293,7 +301,7 @@ class StackLiveness:
         for masks in instance.frames.values():
             if instance.dropped:
                 masks.written = [0] * instance.size
-            _fixed_point(masks, steps)
+            _fixed_point(masks, steps, leads_back=self._flow.leads_back[instance.subprogs[-1]])
         if instance.calls:
             outer = self._lookup(instance.calls[:-1], instance.subprogs[:-1])
             call, depth = instance.calls[-1], len(instance.calls)
@@ -305,18 +313,18 @@ class StackLiveness:
             outer.commit(call, writes)
 
 
-def _fixed_point(masks: _Masks, steps: Sequence[_Step]) -> None:
+def _fixed_point(masks: _Masks, steps: Sequence[_Step], *, leads_back: bool) -> None:
     live, written, may_read, must_write = masks.live, masks.written, masks.may_read, masks.must_write
     changed = True
     while changed:
         changed = False
-        for at, following in steps:
-            after, always = 0, -1
-            for each in following:
+        for at, first, others in steps:
+            after, always = live[first], written[first]
+            for each in others:
                 after |= live[each]
                 always &= written[each]
             before = (after & ~must_write[at]) | may_read[at]
             always |= must_write[at]
             if before != live[at] or always != written[at]:
                 live[at], written[at] = before, always
-                changed = True
+                changed = leads_back

@@ -9,8 +9,9 @@ Source: verbose_linfo, print_insn_state and do_check of kernel/bpf/{log,verifier
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bpfcrypto.abi.helpers import name as helper_name
@@ -30,24 +31,16 @@ _STEP: Final = 8
 INSN_LIMIT: Final = 1_000_000
 
 
-class _Insn(NamedTuple):
-    """An instruction is about to be executed; ``line`` is its source line where that is another than before."""
+class _Line(NamedTuple):
+    """An instruction of another source line than the one before is about to be executed."""
 
     at: int
-    line: LineInfo | None
+    line: LineInfo
 
 
-class _Change(NamedTuple):
-    """What an instruction left in what it touched."""
-
-    at: int
-    frameno: int
-    regs: tuple[tuple[int, Reg], ...]
-    stack: tuple[Slot, ...]
-    slots: int
-    refs: tuple[Reference, ...]
-    in_callback: bool
-    in_async_callback: bool
+# What an instruction left in what it touched: the instruction; its frame, of which only what never changes is read later; the registers
+# as a mask and their values; the stack, and the slots as a mask; the references. A plain tuple, for one is made at every instruction.
+_Change = tuple[int, Frame, int, tuple["Reg", ...], tuple["Slot", ...], int, tuple["Reference", ...]]
 
 
 class _Whole(NamedTuple):
@@ -58,7 +51,8 @@ class _Whole(NamedTuple):
     frameno: int
 
 
-_Entry = _Insn | _Change | _Whole | str
+_Entry = int | _Line | _Change | _Whole | str
+"""A number is an instruction that is about to be executed."""
 
 
 class Trace:
@@ -106,25 +100,15 @@ class Trace:
         if line is not None and line is not before:
             self._line = line
             if before is None or before.line != line.line or before.file != line.file:
-                self._entries.append(_Insn(index, line))
+                self._entries.append(_Line(index, line))
                 return
-        self._entries.append(_Insn(index, None))
+        self._entries.append(index)
 
     def change(self, state: State, index: int, regs: int, slots: int) -> None:
         """It has been executed and touched these registers and slots of the running frame."""
         frame = state.frames[-1]
-        self._entries.append(
-            _Change(
-                index,
-                frame.frameno,
-                tuple([(regno, frame.regs[regno]) for regno in _numbers(regs)]),
-                tuple(frame.stack) if slots else (),
-                slots,
-                tuple(state.refs),
-                frame.in_callback,
-                frame.in_async_callback,
-            )
-        )
+        stack = tuple(frame.stack) if slots else ()
+        self._entries.append((index, frame, regs, _picker(regs)(frame.regs), stack, slots, tuple(state.refs)))
 
     def covered(self, previous: int, index: int, *, resumed: bool) -> None:
         """The path ends here, covered by an earlier one."""
@@ -149,25 +133,25 @@ class Trace:
     def _render(self) -> Iterator[str]:
         pending: str | None = None
         for entry in self._entries:
-            if isinstance(entry, _Change):
-                state = _rebuilt(entry)
-                shown = format_state(state, entry.frameno, [regno for regno, _ in entry.regs], entry.slots)
+            if type(entry) is tuple:
+                shown = _changed(*entry)
                 if pending is not None:
                     yield f"{pending}{' ' * _padding(len(pending) + 1)};{shown}"
                 else:
-                    yield f"{entry.at}:{shown}"
+                    yield f"{entry[0]}:{shown}"
                 pending = None
                 continue
             if pending is not None:
                 yield pending
                 pending = None
-            if isinstance(entry, _Insn):
-                if entry.line is not None:
-                    yield f"; {source_text(entry.line)}"
-                pending = f"{entry.at}: {insn_text(self._program, self._insns, entry.at)}"
+            if isinstance(entry, _Line):
+                yield f"; {source_text(entry.line)}"
+                entry = entry.at
+            if isinstance(entry, int):
+                pending = f"{entry}: {insn_text(self._program, self._insns, entry)}"
             elif isinstance(entry, _Whole):
                 yield f"{entry.words}{format_state(entry.state, entry.frameno)}"
-            else:
+            elif isinstance(entry, str):
                 yield entry
         if pending is not None:
             yield pending
@@ -179,21 +163,40 @@ def _numbers(mask: int) -> tuple[int, ...]:
     return tuple(regno for regno in range(11) if mask >> regno & 1)
 
 
-def _rebuilt(entry: _Change) -> State:
-    """A state that holds what an entry kept, for its text."""
-    regs = [NOT_INIT] * 11
-    for regno, reg in entry.regs:
+@cache
+def _picker(mask: int) -> Callable[[Sequence[Reg]], tuple[Reg, ...]]:
+    """Takes the registers of a mask."""
+    numbers = _numbers(mask)
+    if len(numbers) > 1:
+        return itemgetter(*numbers)
+    return lambda regs: tuple([regs[regno] for regno in numbers])
+
+
+def _changed(
+    _: int,
+    frame: Frame,
+    mask: int,
+    values: tuple[Reg, ...],
+    stack: tuple[Slot, ...],
+    slots: int,
+    refs: tuple[Reference, ...],
+) -> str:
+    """The text of what an instruction left: that of a state which holds nothing else."""
+    regs, numbers = [NOT_INIT] * 11, _numbers(mask)
+    for regno, reg in zip(numbers, values, strict=True):
         regs[regno] = reg
-    frames = [Frame(number, 0) for number in range(entry.frameno + 1)]
-    frames[-1] = Frame(
-        entry.frameno,
-        0,
-        regs=regs,
-        stack=list(entry.stack),
-        in_callback=entry.in_callback,
-        in_async_callback=entry.in_async_callback,
+    frames = [Frame(number, 0) for number in range(frame.frameno)]
+    frames.append(
+        Frame(
+            frame.frameno,
+            0,
+            regs=regs,
+            stack=list(stack),
+            in_callback=frame.in_callback,
+            in_async_callback=frame.in_async_callback,
+        )
     )
-    return State(frames, list(entry.refs))
+    return format_state(State(frames, list(refs)), frame.frameno, numbers, slots)
 
 
 def _padding(length: int) -> int:

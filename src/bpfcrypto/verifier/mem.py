@@ -376,6 +376,7 @@ def _context(
     if kind is ProgType.SYSCALL:
         if not 0 <= off < _CTX_LIMIT or off % size:
             raise refused
+        env.max_ctx_offset = max(env.max_ctx_offset, off + size)
         return unknown
     layout = LAYOUTS.get(kind)
     if layout is None:

@@ -57,6 +57,10 @@ RCU_TYPES: Final = frozenset({"prog_test_ref_kfunc", "cgroup", "bpf_cpumask", "t
 KPTR_TYPES: Final = RCU_TYPES | {"prog_test_member", "nf_conn", "bpf_key", "sock", "sk_buff", "xfrm_state"}
 """Kernel structs that a program may name as a kptr's target; where our own types lack one, it must not pass for a local struct."""
 
+# Plain integers: operations of IntFlag are functions in Python.
+_RDONLY_PROG: Final = int(MapFlag.RDONLY_PROG)
+_WRONLY_PROG: Final = int(MapFlag.WRONLY_PROG)
+
 _PACKET_TYPES: Final = frozenset({ProgType.SCHED_CLS, ProgType.SCHED_ACT, ProgType.XDP})
 
 
@@ -131,7 +135,7 @@ def check_map_access_flags(reg: Reg, regno: int, off: int, size: int, write: boo
     spec = reg.map.spec
     if write and call_maps.read_only(spec):
         what = "write into"
-    elif not write and spec.flags & MapFlag.WRONLY_PROG:
+    elif not write and int(spec.flags) & _WRONLY_PROG:
         what = "read from"
     else:
         return
@@ -285,7 +289,7 @@ def check_kptr_type(env: Environment, field: SpecialField, reg: Reg, regno: int)
 
 def is_read_only(spec: MapSpec) -> bool:
     """Whether nobody changes the values of a map any more (bpf_map_is_rdonly)."""
-    return bool(spec.flags & MapFlag.RDONLY_PROG) and spec.frozen
+    return spec.frozen and bool(int(spec.flags) & _RDONLY_PROG)
 
 
 def constant_bytes(spec: MapSpec, off: int, size: int) -> bytes:

@@ -254,7 +254,8 @@ def _write_variable(env: Environment, state: State, frame: Frame, low: int, high
             new, kept_zero = _ZERO, True
         if kinds[7] in _SPECIAL:
             kinds = kinds.translate(_SCRUB)
-        frame.stack[spi] = Slot(kinds[:i] + bytes([new]) + kinds[i + 1 :], slot.reg._replace(type=RegType.NOT_INIT))
+        left = slot.reg if slot.reg.type is RegType.NOT_INIT else slot.reg._replace(type=RegType.NOT_INIT)
+        frame.stack[spi] = Slot(kinds[:i] + bytes([new]) + kinds[i + 1 :], left)
     if kept_zero and value >= 0:
         env.mark_precise(state, value)
 

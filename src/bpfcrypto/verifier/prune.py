@@ -6,27 +6,27 @@ its precision marks are there, and its dead parts can be cleared. A path that ar
 
 *Loops.* A path may come back to a checkpoint that is not finished. If nothing at all has changed, the program runs in circles and is
 rejected. Where the kernel knows that a loop ends (iterators, may_goto, callbacks), arriving covered by such a checkpoint is success,
-but what it needs is not known yet: the path is put down as a *backedge*, to be told of the precision marks when the last path within
-the loop is explored. That is when the state that first entered the strongly connected component, through these calls, is finished.
-Until then states in there are compared as if every scalar mattered.
+but what it needs is not known yet. Until the last path within the loop is explored, states in there are compared as if every scalar
+mattered (``loops``).
 
 *Thrift.* A new checkpoint costs memory and time; so at least two jumps and eight instructions lie between two, fewer only where one is
 forced, and one that never matches is dropped.
 
-Source: kernel/bpf/verifier.c of 6.18 (is_state_visited, update_branch_counts, clean_live_states, maybe_enter_scc, propagate_backedges).
+Source: kernel/bpf/verifier.c of 6.18 (is_state_visited, update_branch_counts, clean_live_states).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from errno import EINVAL
 from typing import TYPE_CHECKING, Final
 
 from bpfcrypto.isa.opcode import MAY_GOTO
-from bpfcrypto.verifier.backtrack import Backtracker, forget_precision, mark_all_precise
+from bpfcrypto.verifier.backtrack import Backtracker, forget_precision
 from bpfcrypto.verifier.cfg import Flow
 from bpfcrypto.verifier.equal import Exact, IdMap, covered, iterators_moved, may_loop, registers_equal
 from bpfcrypto.verifier.liveness import StackLiveness
+from bpfcrypto.verifier.loops import CallbackAudit, Loops
 from bpfcrypto.verifier.regtext import format_state
 from bpfcrypto.verifier.state import (
     EMPTY_SLOT,
@@ -40,15 +40,14 @@ from bpfcrypto.verifier.state import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bpfcrypto.verifier.env import Environment
     from bpfcrypto.verifier.state import Reg
 
 _LONG_HISTORY: Final = 40
-_MAX_BACKEDGE_ROUNDS: Final = 64
 _JUMPS_BETWEEN, _INSNS_BETWEEN = 2, 8
 _JUMPS_IN_LOOP, _INSNS_IN_LOOP = 20, 100
-
-_Key = tuple[int, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -65,19 +64,6 @@ class Checkpoint:
     hits: int = 0
     misses: int = 0
     dropped: bool = False
-
-
-@dataclass(slots=True)
-class _Visit:
-    """A stay in a strongly connected component, through one chain of calls.
-
-    Attributes:
-        entry: the state that entered it, None when all of its paths are explored.
-        backedges: states that were found covered by an unfinished checkpoint in it.
-    """
-
-    entry: State | None = None
-    backedges: list[State] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -98,24 +84,36 @@ class Checkpoints:
     Args:
         env: the verification.
         flow: the program's graph.
-        live: registers that are live before each instruction, as a mask.
+        live: the registers that are live before each instruction, r10 apart.
         liveness: the stack analysis.
         backtracker: follows precision.
+        strict: count callbacks as loops, which 6.18 does not.
     """
 
     def __init__(
-        self, env: Environment, flow: Flow, live: tuple[int, ...], liveness: StackLiveness, backtracker: Backtracker
+        self,
+        env: Environment,
+        flow: Flow,
+        live: Sequence[tuple[int, ...]],
+        liveness: StackLiveness,
+        backtracker: Backtracker,
+        *,
+        strict: bool = False,
     ) -> None:
         self._env = env
         self._flow = flow
         self._liveness = liveness
         self._backtracker = backtracker
-        self._masks = live
-        self._live = _numbers(live)
+        self._live = live
         self._buckets: dict[int, list[Checkpoint]] = {}
         self._of_state: dict[int, Checkpoint] = {}
-        self._visits: dict[_Key, _Visit] = {}
-        self._kept = self._dropped = self._backedges = 0
+        self._strict = strict
+        components = flow.callback_components if strict else flow.components
+        self._loops = Loops(components, backtracker)
+        self._audit: CallbackAudit | None = None
+        if not strict and any(flow.calls_callback):
+            self._audit = CallbackAudit(flow.callback_components, backtracker, liveness, self._covers)
+        self._kept = self._dropped = 0
         self._last_insns = self._last_jumps = 0
         self.counts = Counts()
         self.equal_to: Checkpoint | None = None
@@ -124,7 +122,9 @@ class Checkpoints:
         """Forget all states: another function is verified on its own."""
         self._buckets.clear()
         self._of_state.clear()
-        self._visits.clear()
+        self._loops.restart()
+        if self._audit is not None:
+            self._audit.restart()
 
     def visit(self, state: State, index: int) -> bool:
         """Compare the running state at a prune point with the checkpoints there, and maybe make it one.
@@ -134,6 +134,7 @@ class Checkpoints:
 
         Raises:
             Rejected: EINVAL, the program runs in circles.
+            Unjustified: a path was cut short that should not have been; only where callbacks are not counted as loops.
         """
         counts, flow = self.counts, self._flow
         forced = bool(flow.checkpoints[index])
@@ -148,13 +149,13 @@ class Checkpoints:
             if old.index != index:
                 continue
             if old.branches:
-                if self._loops(old, state, index):
-                    self._hit(checkpoint, state, index, loop=True)
+                if self._comes_back(old, state, index):
+                    self._hit(checkpoint, state, index, loop=self._strict or not flow.calls_callback[index])
                     return True
                 if not force and jumps < _JUMPS_IN_LOOP and insns < _INSNS_IN_LOOP:
                     add = False
             else:
-                loop = self._is_incomplete(old)
+                loop = self._loops.is_incomplete(old)
                 if self._covered(old, state, Exact.RANGE_WITHIN if loop else Exact.NOT_EXACT):
                     self._hit(checkpoint, state, index, loop=loop)
                     return True
@@ -176,7 +177,10 @@ class Checkpoints:
         uninit = self._env.options.allow_uninit_stack
         return covered(old, state, exact, self._live, self._env.last_id, uninit=uninit)
 
-    def _loops(self, old: State, state: State, index: int) -> bool:
+    def _covers(self, old: State, state: State) -> bool:
+        return self._covered(old, state, Exact.NOT_EXACT)
+
+    def _comes_back(self, old: State, state: State, index: int) -> bool:
         """Whether the path has come back, within a loop that is known to end, to an unfinished state that covers it."""
         frame = old.frames[-1]
         if frame.in_async_callback and frame.async_entry != state.frames[-1].async_entry:
@@ -212,13 +216,21 @@ class Checkpoints:
         self.equal_to = checkpoint
         if self._flow.jump_points[index]:
             self._env.push_history(state, 0, ())
-        self._backtracker.propagate(checkpoint.state, state)
+        old = checkpoint.state
+        self._backtracker.propagate(old, state)
+        audit = self._audit if self._audit is not None and (old.branches or self._audit.is_incomplete(old)) else None
+        if not loop and audit is None:
+            return
+        backedge = state.copy()
+        backedge.equal_state, backedge.index = old, index
         if loop:
-            backedge = state.copy()
-            backedge.equal_state, backedge.index = checkpoint.state, index
-            self._visits[self._component(checkpoint.state)].backedges.append(backedge)
-            self._backedges += 1
+            self._loops.add(backedge)
             self._note_peak()
+        if audit is not None:
+            if loop or old.branches:
+                audit.add(backedge)
+            else:
+                audit.add_by_marks(backedge)
 
     def _miss(self, checkpoint: Checkpoint, bucket: list[Checkpoint], *, counted: bool, patience: int) -> None:
         checkpoint.misses += counted
@@ -230,7 +242,7 @@ class Checkpoints:
             self._maybe_free(checkpoint)
 
     def _maybe_free(self, checkpoint: Checkpoint) -> None:
-        if checkpoint.dropped and not checkpoint.state.branches and not self._is_incomplete(checkpoint.state):
+        if checkpoint.dropped and not checkpoint.state.branches and not self._loops.is_incomplete(checkpoint.state):
             self._dropped -= 1
             self._of_state.pop(id(checkpoint.state), None)
 
@@ -245,11 +257,9 @@ class Checkpoints:
         new.index = index
         checkpoint = Checkpoint(new)
         self._of_state[id(new)] = checkpoint
-        key = self._component(new)
-        if key:
-            visit = self._visits.setdefault(key, _Visit())
-            if visit.entry is None:
-                visit.entry = new
+        self._loops.enter(new)
+        if self._audit is not None:
+            self._audit.enter(new)
         state.parent = new
         state.first_index = index
         state.depth = new.depth + 1
@@ -257,7 +267,7 @@ class Checkpoints:
         bucket.append(checkpoint)
 
     def _note_peak(self) -> None:
-        self.counts.peak_states = max(self.counts.peak_states, self._kept + self._dropped + self._backedges)
+        self.counts.peak_states = max(self.counts.peak_states, self._kept + self._dropped + self._loops.waiting)
 
     def finish(self, state: State) -> None:
         """A path has ended: count it off in the checkpoints that it hangs from (update_branch_counts)."""
@@ -267,54 +277,13 @@ class Checkpoints:
             current.branches -= 1
             if current.branches:
                 break
-            self._leave_component(current)
+            self._loops.leave(current)
+            if self._audit is not None:
+                self._audit.leave(current)
             outer = self._of_state.get(id(current.parent)) if current.parent is not None else None
             if inner is not None:
                 self._maybe_free(inner)
             current, inner = current.parent, outer
-
-    def _component(self, state: State) -> _Key:
-        """The outermost loop that a state is in: the calls that lead to it, and its number; () for none."""
-        calls: list[int] = []
-        last = len(state.frames) - 1
-        for number in range(last + 1):
-            index = state.index if number == last else state.frames[number + 1].callsite
-            component = self._flow.components[index]
-            if component:
-                return (*calls, -component)
-            calls.append(index)
-        return ()
-
-    def _leave_component(self, state: State) -> None:
-        key = self._component(state)
-        visit = self._visits.get(key) if key else None
-        if visit is None or visit.entry is not state:
-            return
-        visit.entry = None
-        self._backedges -= len(visit.backedges)
-        self._note_peak()
-        self._settle(visit)
-
-    def _settle(self, visit: _Visit) -> None:
-        """Hand precision marks along the backedges until no new ones appear."""
-        rounds, changed = 0, True
-        while changed:
-            rounds += 1
-            if rounds > _MAX_BACKEDGE_ROUNDS:
-                for backedge in visit.backedges:
-                    mark_all_precise(backedge)
-                break
-            changed = False
-            for backedge in reversed(visit.backedges):
-                assert backedge.equal_state is not None
-                changed |= self._backtracker.propagate(backedge.equal_state, backedge)
-        visit.backedges = []
-
-    def _is_incomplete(self, state: State) -> bool:
-        """Whether a state is in a loop of which not all paths are explored, so that it may lack marks."""
-        key = self._component(state)
-        visit = self._visits.get(key) if key else None
-        return visit is not None and bool(visit.backedges)
 
     def _clean(self, bucket: list[Checkpoint], state: State, index: int) -> None:
         """Clear what is dead in finished states (clean_live_states)."""
@@ -325,16 +294,18 @@ class Checkpoints:
                 or old.cleaned
                 or old.index != index
                 or not _same_calls(old, state)
-                or self._is_incomplete(old)
+                or self._loops.is_incomplete(old)
             ):
                 continue
             old.cleaned = True
             alive = self._liveness.alive(old)
+            if self._audit is not None and self._audit.is_incomplete(old):
+                self._audit.clear(old, alive)
             last = len(old.frames) - 1
             for frame in old.frames:
                 number = frame.frameno
                 at = old.index if number == last else old.frames[number + 1].callsite
-                mask = self._masks[at]
+                mask = self._env.live_regs[at]
                 for regno in range(FP):
                     if not mask & 1 << regno:
                         frame.regs[regno] = NOT_INIT
@@ -349,15 +320,6 @@ class Checkpoints:
             if old.index == index and old.branches and old.depth < state.depth and _same_calls(old, state):
                 return old
         return None
-
-
-def _numbers(masks: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """The registers of each mask, those below r10: a frame's r10 is always the same."""
-    known: dict[int, tuple[int, ...]] = {}
-    for mask in masks:
-        if mask not in known:
-            known[mask] = tuple(regno for regno in range(FP) if mask & 1 << regno)
-    return tuple(known[mask] for mask in masks)
 
 
 def _same_calls(one: State, other: State) -> bool:

@@ -41,8 +41,9 @@ from bpfcrypto.verifier import (
 from bpfcrypto.verifier.backtrack import Backtracker
 from bpfcrypto.verifier.env import Environment, Options
 from bpfcrypto.verifier.facts import Facts
-from bpfcrypto.verifier.liveness import CALLER_SAVED, StackLiveness, live_registers, use_and_def
+from bpfcrypto.verifier.liveness import CALLER_SAVED, StackLiveness, live_registers, numbers, use_and_def
 from bpfcrypto.verifier.log import INSN_LIMIT, Trace
+from bpfcrypto.verifier.loops import Unjustified
 from bpfcrypto.verifier.prune import Checkpoints, Counts, widen
 from bpfcrypto.verifier.state import SCALAR_UNKNOWN, Jump, Reg, RegType, Rejected, State
 
@@ -139,10 +140,13 @@ def verify(
         options: privileges and the level of the log.
         progress: called now and then with the number of instructions visited so far.
     """
-    run = _Verifier(program, spec, program.insns if insns is None else insns, kernel_types, options or Options())
-    run.progress = progress
+    code = program.insns if insns is None else insns
+    make = partial(_Verifier, program, spec, code, kernel_types, options or Options(), progress)
     with _without_collections():
-        return run.verdict()
+        try:
+            return make().verdict()
+        except Unjustified:
+            return make(strict=True).verdict()
 
 
 @contextmanager
@@ -176,8 +180,12 @@ class _Verifier:
         insns: tuple[Insn, ...],
         kernel_types: Btf | None,
         options: Options,
+        progress: Callable[[int], None] | None,
+        *,
+        strict: bool = False,
     ) -> None:
-        self.progress: Callable[[int], None] | None = None
+        self._progress = progress
+        self._strict = strict
         self._lines = check_btf.line_info(program, spec.btf)
         self._trace = Trace(program, insns, self._lines, options.log_level)
         rows = tuple(_row(insns, index) for index in range(len(insns)))
@@ -233,13 +241,14 @@ class _Verifier:
         load_imm.resolve(env)
         cfg.build_flow(flow, program, env.insns)
         self._check_sleepable()
-        live = live_registers(program, flow, env.insns, env.rows)
-        env.live_regs = live
-        self._explore_all(flow, live)
+        uses = tuple([use_and_def(program, insn, env.rows[index], index) for index, insn in enumerate(env.insns)])
+        env.live_regs = live_registers(flow, uses)
+        self._explore_all(flow, uses)
         stack_depth.check(env, flow)
         assert self._facts is not None
         self._facts.starts = tuple(each.start for each in env.subprograms)
         self._facts.stack_depths = {each.start: each.stack_depth for each in env.subprograms}
+        self._facts.ctx_size = env.max_ctx_offset
         dead_code.check(env, flow, self._facts)
 
     def _check_licence(self) -> None:
@@ -259,16 +268,17 @@ class _Verifier:
                 id="cannot-sleep",
             )
 
-    def _explore_all(self, flow: Flow, live: tuple[int, ...]) -> None:
+    def _explore_all(self, flow: Flow, uses: tuple[tuple[int, int], ...]) -> None:
         """Explore the program, then each global function that anything explored so far calls."""
         env = self.env
+        live = tuple([numbers(mask) for mask in env.live_regs])
         self._flow = flow
         self._liveness = StackLiveness(flow)
         backtracker = Backtracker(env, flow)
-        self._checkpoints = Checkpoints(env, flow, live, self._liveness, backtracker)
+        self._checkpoints = Checkpoints(env, flow, live, self._liveness, backtracker, strict=self._strict)
         self._counts = self._checkpoints.counts
         self._facts = Facts(live)
-        self._touched = tuple(_touched(env, index) for index in range(len(env.insns)))
+        self._touched = tuple([_touched(*pair) for pair in zip(env.rows, uses, strict=True)])
         env.mark_precise = backtracker.mark
         env.mark_slot_precise = backtracker.mark_slot
         env.stack_read = self._stack_read
@@ -276,15 +286,14 @@ class _Verifier:
         env.push_async = self._push_async
         env.previous_entry = self._checkpoints.previous_entry
         env.widen = widen
-        verified = {0}
         self._explore(0)
-        while True:
-            waiting = [n for n, each in enumerate(env.subprograms) if each.called and n not in verified]
-            if not waiting:
-                return
-            for number in waiting:
-                self._explore(number)
-                verified.add(number)
+        verified, seen = {0}, 0
+        while len(verified) > seen:
+            seen = len(verified)
+            for number, each in enumerate(env.subprograms):
+                if each.called and number not in verified:
+                    self._explore(number)
+                    verified.add(number)
 
     def _explore(self, number: int) -> None:
         """Explore a function: the program itself (0), or a global function for any arguments."""
@@ -316,6 +325,7 @@ class _Verifier:
         prune_points, jump_points, facts = flow.prune_points, flow.jump_points, self._facts
         touched, logging = self._touched, bool(env.options.log_level)
         row_kinds = [row.kind if row is not None else None for row in env.rows]
+        is_covered, step, progress = self._checkpoints.visit, self._step, self._progress
         assert facts is not None
         self._previous = previous = -1
         self._liveness.forget_current()
@@ -324,12 +334,12 @@ class _Verifier:
             counts.insns += 1
             if counts.insns > INSN_LIMIT:
                 raise Rejected(E2BIG, f"BPF program is too large. Processed {counts.insns} insn", id="too-complex")
-            if self.progress is not None and not counts.insns % _PROGRESS_EVERY:
-                self.progress(counts.insns)
+            if progress is not None and not counts.insns % _PROGRESS_EVERY:
+                progress(counts.insns)
             state.last_index, state.index = previous, index
             env.index, self._previous, self._recorded = index, previous, False
             following: int | None
-            if prune_points[index] and self._checkpoints.visit(state, index):
+            if prune_points[index] and is_covered(state, index):
                 if logging:
                     trace.covered(previous, index, resumed=resumed)
                 following = None
@@ -345,7 +355,7 @@ class _Verifier:
                 facts.visit(index, state.frames[-1].regs)
                 env.touched_regs, env.touched_slots = touched[index], 0
                 previous = index
-                following = self._step(state, index)
+                following = step(state, index)
                 shown, resumed = 0, row_kinds[index] is Kind.EXIT
                 if logging and following is not None and (env.touched_regs or env.touched_slots):
                     trace.change(state, index, env.touched_regs, env.touched_slots)
@@ -353,8 +363,8 @@ class _Verifier:
                 index = following
                 continue
             self._note_depths(state)
-            self._checkpoints.finish(state)
             self._liveness.update(state)
+            self._checkpoints.finish(state)
             if not self._pending:
                 return
             state, index, previous, position = self._pending.pop()
@@ -527,12 +537,10 @@ def _row(insns: tuple[Insn, ...], index: int) -> Opcode | None:
     return lookup(insns[index])
 
 
-def _touched(env: Environment, index: int) -> int:
+def _touched(row: Opcode | None, uses: tuple[int, int]) -> int:
     """The registers that an instruction names, which the log shows after it."""
-    row = env.rows[index]
     if row is None or row.kind is Kind.LEGACY:
         return CALLER_SAVED | 1 << 6
     if row.kind is Kind.CALL:
         return CALLER_SAVED
-    use, defined = use_and_def(env.program, env.insns[index], row, index)
-    return (use | defined) & _ALL_REGS
+    return (uses[0] | uses[1]) & _ALL_REGS
