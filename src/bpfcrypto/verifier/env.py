@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from bpfcrypto.abi.helpers import GPL_COMPATIBLE
 from bpfcrypto.abi.progs import ProgFlag
 from bpfcrypto.btf.record import SpecialField, special_fields
+from bpfcrypto.errors import InternalError
 
 if TYPE_CHECKING:
     from bpfcrypto.btf.types import Btf
