@@ -201,6 +201,7 @@ class CollectionSpec:
         license: the licence string of the ``license`` section, "" where there is none.
         btf: the object's types; None where it carries none.
         programs, maps, variables: by name, in file order.
+        left_out: sections with programs of types that are not loaded, in file order.
     """
 
     source: str
@@ -209,3 +210,4 @@ class CollectionSpec:
     programs: Mapping[str, ProgramSpec] = field(default_factory=dict)
     maps: Mapping[str, MapSpec] = field(default_factory=dict)
     variables: Mapping[str, VariableSpec] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()

@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
 
 def doubts(spec: CollectionSpec) -> tuple[str, ...]:
-    """Sentences about what looks wrong in an object's maps.
+    """Sentences about programs that are left out, and about what looks wrong in an object's maps.
 
     Args:
-        spec: the object; without types there is nothing to say.
+        spec: the object; without types there is nothing to say of maps.
     """
+    left_out = tuple(f"section '{name}': programs of this type are not loaded" for name in spec.left_out)
     if spec.btf is None:
-        return ()
-    return tuple(text for each in spec.maps.values() for text in _of_map(each, spec.btf))
+        return left_out
+    return left_out + tuple(text for each in spec.maps.values() for text in _of_map(each, spec.btf))
 
 
 def _of_map(each: MapSpec, btf: Btf) -> Iterator[str]:

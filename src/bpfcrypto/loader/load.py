@@ -63,6 +63,7 @@ def _load(data: bytes, source: str) -> CollectionSpec:
         programs=_programs(functions, source),
         maps=maps,
         variables=variables(elf, [section for section, _ in sections], btf),
+        left_out=tuple(section.name for section in elf.sections if purpose[section.index] is Role.LEFT_OUT),
     )
 
 
