@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from bpfcrypto.abi.ctx import LAYOUTS, FieldKind
 from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.isa.opcode import FETCH, Op
-from bpfcrypto.verifier import bounds, mem_btf, mem_region, mem_stack, refs, tnum
+from bpfcrypto.verifier import bounds, mem_btf, mem_region, mem_stack, refs, sockets, tnum
 from bpfcrypto.verifier.alu import forget_violation, is_pointer_value
 from bpfcrypto.verifier.bounds import Bounds
 from bpfcrypto.verifier.state import (
@@ -284,7 +284,7 @@ def check_access(
     elif kind in _SOCKETS:
         if write:
             raise _read_only(reg, regno)
-        raise not_modelled(f"loads from {reg_name(reg)}")
+        sockets.check_load(reg, regno, off, size)
     elif kind in (RegType.CONST_MAP, RegType.FLOW_KEYS, RegType.TP_BUFFER, RegType.BUF, RegType.ARENA):
         raise not_modelled(f"{'stores to' if write else 'loads from'} {reg_name(reg)}")
     else:
