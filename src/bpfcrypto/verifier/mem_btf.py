@@ -12,6 +12,7 @@ from enum import Enum, auto
 from errno import EACCES, EFAULT, EINVAL, EPERM
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.btf.types import Array, Composite, Int, Kind, Ref
 from bpfcrypto.btf.walk import QUALIFIERS
 from bpfcrypto.errors import BtfError
@@ -39,6 +40,9 @@ _SAFE: Final = TRUSTED | Flag.NON_OWN_REF
 _SOCKETS: Final = frozenset({RegType.SOCKET, RegType.SOCK_COMMON, RegType.TCP_SOCK})
 ALWAYS_TRUSTED: Final = _SOCKETS | {RegType.CONST_MAP}
 """Register types that stand for kernel objects without being typed pointers (reg2btf_ids)."""
+
+_WRITES_CONNECTIONS: Final = frozenset({ProgType.SCHED_CLS, ProgType.SCHED_ACT, ProgType.XDP})
+_MARK_SIZE: Final = 4
 
 _TAGS: Final = {"user": Flag.USER, "percpu": Flag.PERCPU, "rcu": Flag.RCU}
 
@@ -313,13 +317,31 @@ def check_object(env: Environment, state: State, regno: int, off: int, size: int
         raise Rejected(EINVAL, text, register=regno, id="not-gpl")
     _check_place(reg, regno, off, name)
     if write and not reg.flags & Flag.ALLOC:
-        raise Rejected(EACCES, "only read is supported", register=regno, id="btf-write")
+        _check_write(env, reg, regno, off, size)
+        return
     if reg.flags & Flag.ALLOC and not reg.flags & (Flag.NON_OWN_REF | Flag.RCU) and not reg.ref_obj_id:
         text = "verifier bug: ref_obj_id for allocated object must be non-zero"
         raise Rejected(EFAULT, text, register=regno, id="btf-access")
     step = access(reg, off, size)
     if not write and value >= 0:
         state.regs[value] = _loaded(env, state, reg, step)
+
+
+def _check_write(env: Environment, reg: Reg, regno: int, off: int, size: int) -> None:
+    """That a store to an object of the kernel is one that packet programs may make: the mark of a tracked connection."""
+    btf, type_id = reg.btf
+    text = "only read is supported"
+    if env.program.type in _WRITES_CONNECTIONS and struct_name(btf, type_id) in ("nf_conn", "nf_conn___init"):
+        record = btf[btf.find("nf_conn", Kind.STRUCT) or 0]
+        assert isinstance(record, Composite)
+        mark = next(member.bit_offset // 8 for member in record.members if member.name == "mark")
+        if off == mark and size <= _MARK_SIZE:
+            return
+        text = f"no write support to nf_conn at off {off}"
+        if off == mark:
+            end = mark + _MARK_SIZE
+            text = f"write access at off {off} with size {size} beyond the member of nf_conn ended at {end}"
+    raise Rejected(EACCES, text, register=regno, id="btf-write")
 
 
 def _check_place(reg: Reg, regno: int, off: int, name: str) -> None:

@@ -23,7 +23,9 @@ _TCP_SOCK_SIZE: Final = 112
 _XDP_SOCK_SIZE: Final = 4
 _FULL_ONLY: Final = range(8, 24)
 """type, protocol, mark and priority, which only full sockets have."""
-_WHOLE: Final = frozenset({0, 16, 20, 5, 6, 7, 9, 10, 11, 13, 14, 15, 45, 46, 47, 73, 74, 75, 77, 78, 79})
+_WHOLE: Final = frozenset(
+    {*range(4), *range(16, 24), 5, 6, 7, 9, 10, 11, 13, 14, 15, 45, 46, 47, 73, 74, 75, 77, 78, 79}
+)
 """Offsets that take no load of less than four bytes: bound_dev_if, mark and priority, and the inside of fields that give parts of
 themselves only from their start."""
 _DST_PORT: Final = range(48, 50)

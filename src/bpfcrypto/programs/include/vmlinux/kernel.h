@@ -69,13 +69,22 @@ struct bpf_map {
 	char name[16];
 };
 
+struct net;
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
 struct net_device {
 	unsigned int mtu;
+	unsigned short needed_headroom;
 	unsigned int flags;
 	unsigned short hard_header_len;
 	int ifindex;
+	possible_net_t nd_net;
 	char name[16];
 	unsigned short type;
+	unsigned short needed_tailroom;
 };
 
 struct sock_common {
@@ -98,17 +107,33 @@ struct sk_buff {
 	struct net_device *dev;
 	struct sock *sk;
 	char cb[48];
+	unsigned long _skb_refdst;
+	unsigned long _nfct;
 	unsigned int len;
 	unsigned int data_len;
 	__u16 mac_len;
+	__u16 hdr_len;
 	__u16 queue_mapping;
 	__u8 cloned : 1;
+	__u8 pkt_type : 3;
+	__u8 ip_summed : 2;
+	__u8 l4_hash : 1;
+	__u8 encapsulation : 1;
+	__u16 tc_index;
+	__u16 csum_start;
+	__u16 csum_offset;
 	__u32 priority;
 	int skb_iif;
 	__u32 hash;
 	__be16 vlan_proto;
 	__u16 vlan_tci;
+	unsigned int napi_id;
+	__u32 secmark;
 	__u32 mark;
+	__be16 inner_protocol;
+	__u16 inner_transport_header;
+	__u16 inner_network_header;
+	__u16 inner_mac_header;
 	__be16 protocol;
 	__u16 transport_header;
 	__u16 network_header;
@@ -118,6 +143,19 @@ struct sk_buff {
 	unsigned char *head;
 	unsigned char *data;
 	unsigned int truesize;
+};
+
+/* At the end of an skb's head. */
+struct skb_shared_info {
+	__u8 flags;
+	__u8 meta_len;
+	__u8 nr_frags;
+	__u8 tx_flags;
+	unsigned short gso_size;
+	unsigned short gso_segs;
+	struct sk_buff *frag_list;
+	unsigned int gso_type;
+	u32 xdp_frags_size;
 };
 
 struct xdp_rxq_info {
@@ -140,8 +178,13 @@ struct xdp_buff {
 
 struct task_struct {
 	unsigned int flags;
+	int exit_code;
 	pid_t pid;
 	pid_t tgid;
+	struct task_struct *real_parent;
+	struct task_struct *group_leader;
+	u64 start_time;
+	u64 start_boottime;
 	char comm[16];
 };
 
