@@ -10,7 +10,7 @@ from __future__ import annotations
 from errno import EACCES, EINVAL
 from typing import TYPE_CHECKING, Final
 
-from bpfcrypto.abi.ctx import LAYOUTS, FieldKind
+from bpfcrypto.abi.ctx import FieldKind, layout_of
 from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.isa.opcode import FETCH, Op
 from bpfcrypto.verifier import bounds, mem_btf, mem_region, mem_stack, refs, sockets, tnum
@@ -285,7 +285,13 @@ def check_access(
         if write:
             raise _read_only(reg, regno)
         sockets.check_load(reg, regno, off, size)
-    elif kind in (RegType.CONST_MAP, RegType.FLOW_KEYS, RegType.TP_BUFFER, RegType.BUF, RegType.ARENA):
+    elif kind is RegType.CONST_MAP:
+        loaded = mem_btf.load_of_map(env, reg, regno, off, size, write=write)
+        if value >= 0:
+            regs[value] = loaded
+            loaded = None
+            _narrow(state, value, size, signed)
+    elif kind in (RegType.FLOW_KEYS, RegType.TP_BUFFER, RegType.BUF, RegType.ARENA):
         raise not_modelled(f"{'stores to' if write else 'loads from'} {reg_name(reg)}")
     else:
         raise _invalid(reg, regno)
@@ -377,7 +383,7 @@ def _context(
         if not 0 <= off < _CTX_LIMIT or off % size:
             raise refused
         return unknown
-    layout = LAYOUTS.get(kind)
+    layout = layout_of(kind, env.program.attach_type)
     if layout is None:
         raise not_modelled(f"the context of {kind.name.lower()} programs")
     field = layout.find(off, size, write=write)

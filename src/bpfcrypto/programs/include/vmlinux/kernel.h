@@ -145,6 +145,110 @@ struct sk_buff {
 	unsigned int truesize;
 };
 
+/* Maps of each kind, as far as programs look into them through a map's address. */
+
+struct bpf_array {
+	struct bpf_map map;
+	u32 elem_size;
+	u32 index_mask;
+};
+
+struct bpf_htab {
+	struct bpf_map map;
+	atomic_t count;
+	u32 n_buckets;
+	u32 elem_size;
+};
+
+struct lpm_trie {
+	struct bpf_map map;
+	size_t n_entries;
+	size_t max_prefixlen;
+	size_t data_size;
+};
+
+struct bpf_stack_map {
+	struct bpf_map map;
+	u32 n_buckets;
+};
+
+struct bpf_dtab {
+	struct bpf_map map;
+	unsigned int items;
+	u32 n_buckets;
+};
+
+struct bpf_cpu_map {
+	struct bpf_map map;
+};
+
+struct xsk_map {
+	struct bpf_map map;
+	atomic_t count;
+};
+
+struct bpf_stab {
+	struct bpf_map map;
+};
+
+struct bpf_shtab {
+	struct bpf_map map;
+	u32 buckets_num;
+	u32 elem_size;
+	atomic_t count;
+};
+
+struct bpf_queue_stack {
+	struct bpf_map map;
+	u32 head;
+	u32 tail;
+	u32 size;
+};
+
+struct bpf_ringbuf_map {
+	struct bpf_map map;
+};
+
+struct bpf_local_storage_map {
+	struct bpf_map map;
+	u32 bucket_log;
+	u16 elem_size;
+};
+
+struct bpf_cgroup_storage_map {
+	struct bpf_map map;
+};
+
+struct bpf_bloom_filter {
+	struct bpf_map map;
+	u32 bitset_mask;
+	u32 hash_seed;
+	u32 nr_hash_funcs;
+};
+
+struct reuseport_array {
+	struct bpf_map map;
+};
+
+/* What the kernel's own tests of kptrs point to. */
+
+struct prog_test_member1 {
+	int a;
+};
+
+struct prog_test_member {
+	struct prog_test_member1 m;
+	int c;
+};
+
+struct prog_test_ref_kfunc {
+	int a;
+	int b;
+	struct prog_test_member memb;
+	struct prog_test_ref_kfunc *next;
+	refcount_t cnt;
+};
+
 /* At the end of an skb's head. */
 struct skb_shared_info {
 	__u8 flags;
