@@ -53,7 +53,7 @@ int each_has_its_own(struct __sk_buff *skb)
 }
 
 SEC("tc")
-__failure __msg("bpf_list_head not found at offset=16")
+__failure __msg("bpf_list_head not found at offset=8")
 int between_two(struct __sk_buff *skb)
 {
 	return push((void *)&nd_lists[0] + 8, 3);
