@@ -69,19 +69,12 @@ struct bpf_map {
 	char name[16];
 };
 
-struct net;
-
-typedef struct {
-	struct net *net;
-} possible_net_t;
-
 struct net_device {
 	unsigned int mtu;
 	unsigned short needed_headroom;
 	unsigned int flags;
 	unsigned short hard_header_len;
 	int ifindex;
-	possible_net_t nd_net;
 	char name[16];
 	unsigned short type;
 	unsigned short needed_tailroom;
