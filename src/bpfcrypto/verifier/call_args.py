@@ -1,6 +1,6 @@
 """The arguments of helpers: what each register has to be, and what the call may learn from it.
 
-A row of abi/helpers names a kind for each argument; the tables here say which registers that kind takes, and a function per kind does
+A row of abi/helpers names a kind for each argument; call_rules says which registers that kind takes, and a function per kind does
 what goes beyond: sizes, references, locks, slots. The order is the kernel's, since the first rule that is broken is the verdict.
 Mirrors check_func_arg, check_reg_type and check_func_arg_reg_off of kernel/bpf/verifier.c in 6.18.
 """
@@ -19,6 +19,7 @@ from bpfcrypto.btf.record import FieldKind
 from bpfcrypto.btf.types import Kind
 from bpfcrypto.verifier import dynptr, graph, locks, mem_region
 from bpfcrypto.verifier.alu import is_pointer_value
+from bpfcrypto.verifier.call_rules import MEM_KINDS, OBJECT_KINDS, RULES, SOCK_OBJECT_KINDS, Rule
 from bpfcrypto.verifier.mem import check_access, check_alignment
 from bpfcrypto.verifier.mem_btf import check_offset, struct_ids_match
 from bpfcrypto.verifier.mem_helper import Buffer, check_memory, check_sized
@@ -41,105 +42,7 @@ if TYPE_CHECKING:
     from bpfcrypto.verifier.env import Environment
     from bpfcrypto.verifier.state import MapTarget, State
 
-_Kind = tuple[RegType, int]
-
 _T = RegType
-_MEM_KINDS: Final[tuple[_Kind, ...]] = (
-    (_T.STACK, 0),
-    (_T.PACKET, 0),
-    (_T.PACKET_META, 0),
-    (_T.MAP_KEY, 0),
-    (_T.MAP_VALUE, 0),
-    (_T.MEM, 0),
-    (_T.MEM, Flag.RINGBUF),
-    (_T.BUF, 0),
-    (_T.BTF_ID, Flag.TRUSTED),
-)
-_SCALARS: Final[tuple[_Kind, ...]] = ((_T.SCALAR, 0),)
-_SLOT_KINDS: Final[tuple[_Kind, ...]] = ((_T.MAP_VALUE, 0), (_T.BTF_ID, Flag.ALLOC))
-_OBJECT_KINDS: Final[tuple[_Kind, ...]] = ((_T.BTF_ID, 0), (_T.BTF_ID, Flag.TRUSTED), (_T.BTF_ID, Flag.RCU))
-_PERCPU_KINDS: Final[tuple[_Kind, ...]] = tuple((_T.BTF_ID, Flag.PERCPU | more) for more in (0, Flag.RCU, Flag.TRUSTED))
-_SOCK_KINDS: Final[tuple[_Kind, ...]] = ((_T.SOCK_COMMON, 0), (_T.SOCKET, 0), (_T.TCP_SOCK, 0), (_T.XDP_SOCK, 0))
-_SOCK_OBJECT_KINDS: Final[tuple[_Kind, ...]] = (*_SOCK_KINDS, (_T.BTF_ID, 0), (_T.BTF_ID, Flag.TRUSTED))
-_DYNPTR_KINDS: Final[tuple[_Kind, ...]] = ((_T.STACK, 0), (_T.DYNPTR, 0))
-_MAP_VALUES: Final[tuple[_Kind, ...]] = ((_T.MAP_VALUE, 0),)
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What an argument of a kind has to be.
-
-    Attributes:
-        kinds: register types and flags that fit, in the order in which a message lists them.
-        null: whether NULL, or what may be NULL, fits.
-        read_only: whether memory that must not be written fits.
-        write: whether the call may write to the memory.
-        fills: whether the call fills the memory, so that nothing needs to be there.
-        memory: whether it is memory of any kind; then slices of dynptrs fit, too.
-        release: whether the call takes a reference away.
-        size: bytes of memory whose size the call knows.
-        aligned: whether the memory has to be aligned to its size.
-        zero_ok: of a size, whether it may be 0.
-    """
-
-    kinds: tuple[_Kind, ...]
-    null: bool = False
-    read_only: bool = False
-    write: bool = False
-    fills: bool = False
-    memory: bool = False
-    release: bool = False
-    size: int = 0
-    aligned: bool = False
-    zero_ok: bool = False
-
-
-def _memory(**more: bool | int) -> Rule:
-    return Rule(_MEM_KINDS, memory=True, **more)  # type: ignore[arg-type]
-
-
-RULES: Final[Mapping[Arg, Rule]] = {
-    Arg.CTX: Rule(((_T.CTX, 0),)),
-    Arg.CTX_OR_NULL: Rule(((_T.CTX, 0),), null=True),
-    Arg.MAP: Rule(((_T.CONST_MAP, 0),)),
-    Arg.MAP_KEY: Rule(_MEM_KINDS),
-    Arg.MAP_VALUE: Rule(_MEM_KINDS),
-    Arg.MAP_VALUE_UNINIT: Rule(_MEM_KINDS, write=True, fills=True),
-    Arg.MAP_VALUE_OR_NULL: Rule(_MEM_KINDS, null=True),
-    Arg.MEM: _memory(read_only=True),
-    Arg.MEM_OR_NULL: _memory(read_only=True, null=True),
-    Arg.MEM_WRITE: _memory(write=True),
-    Arg.MEM_WRITE_OR_NULL: _memory(write=True, null=True),
-    Arg.MEM_UNINIT: _memory(write=True, fills=True),
-    Arg.LONG: _memory(write=True, fills=True, size=8, aligned=True),
-    Arg.INT: _memory(write=True, size=4, aligned=True),
-    Arg.SIZE: Rule(_SCALARS),
-    Arg.SIZE_OR_ZERO: Rule(_SCALARS, zero_ok=True),
-    Arg.CONST: Rule(_SCALARS),
-    Arg.CONST_STR: Rule(_MAP_VALUES),
-    Arg.FUNC: Rule(((_T.FUNC, 0),)),
-    Arg.STACK_OR_NULL: Rule(((_T.STACK, 0),), null=True),
-    Arg.SPIN_LOCK: Rule(_SLOT_KINDS),
-    Arg.TIMER: Rule(_MAP_VALUES),
-    Arg.KPTR_SLOT: Rule(_SLOT_KINDS),
-    Arg.KPTR_OR_NULL: Rule(_OBJECT_KINDS, null=True, release=True),
-    Arg.DYNPTR: Rule(_DYNPTR_KINDS, read_only=True),
-    Arg.DYNPTR_UNINIT: Rule(_DYNPTR_KINDS, write=True),
-    Arg.DYNPTR_RINGBUF: Rule(_DYNPTR_KINDS, release=True),
-    Arg.DYNPTR_RINGBUF_UNINIT: Rule(_DYNPTR_KINDS, write=True),
-    Arg.RINGBUF_MEM: Rule(((_T.MEM, Flag.RINGBUF),), release=True),
-    Arg.PERCPU_BTF_ID: Rule(_PERCPU_KINDS),
-    Arg.BTF_ID: Rule(_OBJECT_KINDS),
-    Arg.BTF_ID_OR_NULL: Rule(_OBJECT_KINDS, null=True),
-    Arg.SOCK_COMMON: Rule(_SOCK_KINDS),
-    Arg.SOCK_OBJECT: Rule(_SOCK_OBJECT_KINDS),
-    Arg.SOCK_OBJECT_OR_NULL: Rule(_SOCK_OBJECT_KINDS, null=True),
-    Arg.SOCK_RELEASED: Rule(_SOCK_OBJECT_KINDS, release=True),
-    Arg.IPV4_HEADER: _memory(read_only=True, size=20),
-    Arg.IPV6_HEADER: _memory(read_only=True, size=40),
-    Arg.TCP_HEADER: _memory(read_only=True, size=20),
-}
-"""What the registers of each kind have to be; every kind but ANYTHING has a row."""
 
 _DYNPTRS: Final = frozenset({Arg.DYNPTR, Arg.DYNPTR_UNINIT, Arg.DYNPTR_RINGBUF, Arg.DYNPTR_RINGBUF_UNINIT})
 _PACKET: Final = frozenset({_T.PACKET, _T.PACKET_META})
@@ -297,7 +200,7 @@ def _check_type(env: Environment, reg: Reg, regno: int, arg: Arg, rule: Rule, he
         raise Rejected(EACCES, text, register=regno, id="arg-type")
     if reg.type is not RegType.BTF_ID:
         return
-    if rule.kinds is _MEM_KINDS:
+    if rule.kinds is MEM_KINDS:
         if not rule.read_only:
             text = f"{helper.name}() may write into memory pointed by R{regno} type={reg_name(reg)}"
             raise Rejected(EACCES, text, register=regno, id="arg-type")
@@ -311,8 +214,8 @@ def _check_type(env: Environment, reg: Reg, regno: int, arg: Arg, rule: Rule, he
     if arg is Arg.KPTR_OR_NULL:
         assert meta.field is not None
         mem_region.check_kptr_type(env, meta.field, reg, regno)
-    elif rule.kinds in (_OBJECT_KINDS, _SOCK_OBJECT_KINDS):
-        _check_struct(env, reg, regno, "sock_common" if rule.kinds is _SOCK_OBJECT_KINDS else ARG_STRUCTS[helper.name])
+    elif rule.kinds in (OBJECT_KINDS, SOCK_OBJECT_KINDS):
+        _check_struct(env, reg, regno, "sock_common" if rule.kinds is SOCK_OBJECT_KINDS else ARG_STRUCTS[helper.name])
 
 
 def _check_struct(env: Environment, reg: Reg, regno: int, struct: str) -> None:
