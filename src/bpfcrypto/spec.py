@@ -202,6 +202,7 @@ class CollectionSpec:
         btf: the object's types; None where it carries none.
         programs, maps, variables: by name, in file order.
         left_out: sections with programs of types that are not loaded, in file order.
+        unfilled: addresses that variables are initialised with, and that nobody fills in: section, offset, what is there.
     """
 
     source: str
@@ -211,3 +212,4 @@ class CollectionSpec:
     maps: Mapping[str, MapSpec] = field(default_factory=dict)
     variables: Mapping[str, VariableSpec] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    unfilled: tuple[tuple[str, int, str], ...] = ()

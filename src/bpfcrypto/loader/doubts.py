@@ -15,15 +15,21 @@ if TYPE_CHECKING:
 
 
 def doubts(spec: CollectionSpec) -> tuple[str, ...]:
-    """Sentences about programs that are left out, and about what looks wrong in an object's maps.
+    """Sentences about programs that are left out, variables that stay zero, and what looks wrong in an object's maps.
 
     Args:
         spec: the object; without types there is nothing to say of maps.
     """
-    left_out = tuple(f"section '{name}': programs of this type are not loaded" for name in spec.left_out)
+    general = (
+        *(f"section '{name}': programs of this type are not loaded" for name in spec.left_out),
+        *(
+            f"variable at offset {offset:#x} of '{section}': the address of '{name}' is not filled in"
+            for section, offset, name in spec.unfilled
+        ),
+    )
     if spec.btf is None:
-        return left_out
-    return left_out + tuple(text for each in spec.maps.values() for text in _of_map(each, spec.btf))
+        return general
+    return general + tuple(text for each in spec.maps.values() for text in _of_map(each, spec.btf))
 
 
 def _of_map(each: MapSpec, btf: Btf) -> Iterator[str]:

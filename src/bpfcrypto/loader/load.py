@@ -16,7 +16,7 @@ from bpfcrypto.loader.elf import ElfObject, read_elf
 from bpfcrypto.loader.functions import Function, Place, bodies, describe
 from bpfcrypto.loader.link import link
 from bpfcrypto.loader.maps import read_maps
-from bpfcrypto.loader.reloc import Scope, references
+from bpfcrypto.loader.reloc import Scope, references, unfilled
 from bpfcrypto.loader.sections import Role, roles
 from bpfcrypto.loader.types import read_types
 from bpfcrypto.spec import CollectionSpec, MapSpec, ProgramSpec
@@ -64,6 +64,7 @@ def _load(data: bytes, source: str) -> CollectionSpec:
         maps=maps,
         variables=variables(elf, [section for section, _ in sections], btf),
         left_out=tuple(section.name for section in elf.sections if purpose[section.index] is Role.LEFT_OUT),
+        unfilled=tuple(unfilled(scope)),
     )
 
 

@@ -19,7 +19,7 @@ call within one section needs no relocation: its immediate is already the distan
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bpfcrypto.btf.types import Btf, DataSec, Func, Kind, Linkage
@@ -78,20 +78,15 @@ def references(scope: Scope) -> dict[Place, tuple[dict[int, Ref], dict[int, Plac
                 calls[slot] = _function(
                     scope, body.section, body.section.index, place[1] + slot + insn.imm + 1, (place[1] + slot) * SLOT
                 )
-    _check_data(scope)
     return found
 
 
-def _check_data(scope: Scope) -> None:
-    """Refuse addresses inside variables: a map's value is bytes, and nobody would fill them in."""
+def unfilled(scope: Scope) -> Iterator[tuple[str, int, str]]:
+    """Addresses that variables are initialised with: section, offset, what is there. Nobody fills them in: the bytes stay as they are."""
     for index, relocs in scope.elf.relocs.items():
-        if scope.roles[index] in DATA_ROLES and relocs:
-            raise scope.fail(
-                f"a variable is initialised with the address of '{relocs[0].symbol.name}'",
-                scope.elf.sections[index],
-                relocs[0].offset,
-                "set it in a program; BPF maps cannot be loaded with addresses in them",
-            )
+        if scope.roles[index] in DATA_ROLES:
+            for reloc in relocs:
+                yield scope.elf.sections[index].name, reloc.offset, reloc.symbol.name
 
 
 def _owner(scope: Scope, index: int, starts: list[int], reloc: Reloc) -> Body:
