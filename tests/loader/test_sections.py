@@ -34,6 +34,7 @@ def test_program_sections(name: str) -> None:
         (".rodata.cst16", Role.RODATA),
         (".database", Role.IGNORED),
         (".maps", Role.MAPS),
+        ("maps", Role.MAPS),
         ("license", Role.LICENSE),
         ("version", Role.IGNORED),
         (".BTF", Role.IGNORED),
@@ -114,13 +115,3 @@ def test_empty_code_sections() -> None:
     elf.code("kprobe/empty", [])
 
     assert list(load_spec(elf.to_bytes()).programs) == ["main"]
-
-
-def test_legacy_maps() -> None:
-    """Map definitions of the old form are refused with what to write instead."""
-    elf = program()
-    elf.section("maps", bytes(20))
-
-    with pytest.raises(ObjectError, match="legacy form") as caught:
-        load_spec(elf.to_bytes())
-    assert "__uint()" in str(caught.value.hint)

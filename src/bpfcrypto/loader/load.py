@@ -14,6 +14,7 @@ from bpfcrypto.errors import ElfError, ObjectError
 from bpfcrypto.loader.data import data_maps, variables
 from bpfcrypto.loader.elf import ElfObject, read_elf
 from bpfcrypto.loader.functions import Function, Place, bodies, describe
+from bpfcrypto.loader.legacy_maps import read_legacy_maps
 from bpfcrypto.loader.link import link
 from bpfcrypto.loader.maps import read_maps
 from bpfcrypto.loader.reloc import Scope, references, unfilled
@@ -47,7 +48,7 @@ def _load(data: bytes, source: str) -> CollectionSpec:
     elf = read_elf(data, source)
     purpose = roles(elf)
     btf = read_types(elf)
-    placed = read_maps(elf, btf)
+    placed = (*read_maps(elf, btf), *read_legacy_maps(elf))
     sections = list(data_maps(elf, purpose, btf))
     maps: dict[str, MapSpec] = {}
     for spec in (*(each.spec for each in placed), *(spec for _, spec in sections)):

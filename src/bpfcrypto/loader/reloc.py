@@ -153,9 +153,10 @@ def _function(scope: Scope, section: Section, target: int, slot: int, offset: in
 def _map(scope: Scope, section: Section, symbol: Symbol, insn: Insn, offset: int) -> MapRef:
     place = symbol.value + insn.imm
     for known in scope.maps:
-        if known.offset == place:
+        if (known.section, known.offset) == (symbol.section, place):
             return MapRef(known.spec.name)
-    raise scope.fail(f"a reference to offset {place:#x} of '.maps', where no map starts", section, offset)
+    home = scope.elf.sections[symbol.section].name
+    raise scope.fail(f"a reference to offset {place:#x} of '{home}', where no map starts", section, offset)
 
 
 def _variable(scope: Scope, section: Section, symbol: Symbol, insn: Insn, offset: int) -> MapValueRef:

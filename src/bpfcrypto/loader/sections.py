@@ -6,6 +6,7 @@
 | a name of ``OTHER_SECTIONS``, alone or with ``/anything`` behind | programs of types that are not loaded: left out |
 | ``.text`` | subprograms that programs call |
 | ``.maps`` | map definitions |
+| ``maps`` | map definitions of the old form |
 | ``.data``, ``.rodata``, ``.bss``, and those names with ``.anything`` behind | global variables: one map each |
 | ``license`` | the licence string |
 | anything else without code | ignored, unless a relocation asks for it |
@@ -38,7 +39,7 @@ class Role(Enum):
 CODE_ROLES = frozenset({Role.PROGRAMS, Role.TEXT})
 DATA_ROLES = frozenset({Role.DATA, Role.RODATA, Role.BSS})
 
-_EXACT = {".text": Role.TEXT, ".maps": Role.MAPS, "license": Role.LICENSE}
+_EXACT = {".text": Role.TEXT, ".maps": Role.MAPS, "maps": Role.MAPS, "license": Role.LICENSE}
 _FAMILIES = {".data": Role.DATA, ".rodata": Role.RODATA, ".bss": Role.BSS}
 
 
@@ -58,8 +59,7 @@ def roles(elf: ElfObject) -> dict[int, Role]:
     """The role of every section, by index.
 
     Raises:
-        ObjectError: a section with code whose name says nothing, one in a form that is no longer loaded, or only programs of types
-            that are not loaded.
+        ObjectError: a section with code whose name says nothing, or only programs of types that are not loaded.
     """
     found = {section.index: _role(section, elf.source) for section in elf.sections}
     other = next((index for index, role in found.items() if role is Role.LEFT_OUT), None)
@@ -89,13 +89,6 @@ def _role(section: Section, source: str) -> Role:
         if name.removeprefix("?").partition("/")[0] in OTHER_SECTIONS:
             return Role.LEFT_OUT
         raise _no_type(name, source)
-    if name == "maps" and section.size:
-        raise ObjectError(
-            "map definitions of the legacy form (struct bpf_map_def)",
-            source=source,
-            section=name,
-            hint="define maps in section '.maps' with __uint() and __type()",
-        )
     family = "." + name.split(".")[1] if name.startswith(".") else name
     role = _EXACT.get(name) or _FAMILIES.get(family, Role.IGNORED)
     if role is Role.BSS and section.type != "SHT_NOBITS":
