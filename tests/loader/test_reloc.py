@@ -185,10 +185,6 @@ DEFECTS = {
         case([*lddw()], R_64_64, extern(".ksyms", functions=False)),
         "'lost' is a kernel variable",
     ),
-    "configuration": (
-        case([*lddw()], R_64_64, extern(".kconfig", functions=False)),
-        "'lost' is a kernel configuration value",
-    ),
     "other section": (case([*lddw()], R_64_64, in_section(".odd")), r"'thing' is in section '\.odd'"),
     "absolute": (case([*lddw()], R_64_64, lambda e: e.symbol("thing", 0xFFF1)), "in section 'index 65521'"),
     "call of data": (case([call()], R_64_32, in_section(".data")), "a call of 'thing', which is not a function"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from bpfcrypto.abi.kconfig import VALUES
 from bpfcrypto.abi.maps import UNTYPED
 from bpfcrypto.btf.overlooked import overlooked
 from bpfcrypto.btf.record import special_fields
@@ -25,6 +26,11 @@ def doubts(spec: CollectionSpec) -> tuple[str, ...]:
         *(
             f"variable at offset {offset:#x} of '{section}': the address of '{name}' is not filled in"
             for section, offset, name in spec.unfilled
+        ),
+        *(
+            f"'{each.name}' is not known without a kernel: it is 0 on the embedded engine"
+            for each in spec.kconfig
+            if not each.weak and each.name not in VALUES
         ),
     )
     if spec.btf is None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bpfcrypto.btf.types import Btf, DataSec, Func, Kind, Linkage
 from bpfcrypto.errors import RelocationError
@@ -28,6 +28,7 @@ from bpfcrypto.isa.insn import Insn
 from bpfcrypto.isa.opcode import CALL, LDDW, PseudoCall
 from bpfcrypto.loader.elf import Bind, ElfObject, Reloc, RelocType, Section, Symbol
 from bpfcrypto.loader.functions import SLOT, Body, Place
+from bpfcrypto.loader.kconfig import SECTION as KCONFIG
 from bpfcrypto.loader.maps import PlacedMap
 from bpfcrypto.loader.sections import CODE_ROLES, DATA_ROLES, Role
 from bpfcrypto.spec import KfuncRef, MapRef, MapValueRef, Ref
@@ -44,6 +45,7 @@ class Scope:
     btf: Btf | None
     maps: Sequence[PlacedMap]
     bodies: Mapping[Place, Body]
+    kconfig: Mapping[str, int] = field(default_factory=dict)
 
     def fail(self, message: str, section: Section, offset: int, hint: str | None = None) -> RelocationError:
         return RelocationError(message, source=self.elf.source, section=section.name, offset=offset, hint=hint)
@@ -169,8 +171,10 @@ def _variable(scope: Scope, section: Section, symbol: Symbol, insn: Insn, offset
     return MapValueRef(target.name, place)
 
 
-def _extern(scope: Scope, symbol: Symbol, section: Section, offset: int) -> KfuncRef:
-    """A symbol that the object does not define: only a function in ``.ksyms`` can be resolved."""
+def _extern(scope: Scope, symbol: Symbol, section: Section, offset: int) -> KfuncRef | MapValueRef:
+    """A symbol that the object does not define: a function in ``.ksyms``, or a value of the kernel's configuration."""
+    if symbol.name in scope.kconfig:
+        return MapValueRef(KCONFIG, scope.kconfig[symbol.name])
     home = _extern_section(scope.btf, symbol.name)
     if home is None:
         raise scope.fail(
@@ -182,9 +186,8 @@ def _extern(scope: Scope, symbol: Symbol, section: Section, offset: int) -> Kfun
     name, is_function = home
     if name == ".ksyms" and is_function:
         return KfuncRef(symbol.name, weak=symbol.bind == Bind.WEAK)
-    what = "a kernel configuration value" if name == ".kconfig" else "a kernel variable"
     raise scope.fail(
-        f"'{symbol.name}' is {what}, which cannot be resolved",
+        f"'{symbol.name}' is a kernel variable, which cannot be resolved",
         section,
         offset,
         "pass the value in a global variable of the object",
@@ -195,7 +198,7 @@ def _extern_section(btf: Btf | None, name: str) -> tuple[str, bool] | None:
     """The DATASEC that lists an extern, and whether it is a function."""
     if btf is None:
         return None
-    for section in (".ksyms", ".kconfig"):
+    for section in (".ksyms", KCONFIG):
         found = btf.find(section, Kind.DATASEC)
         record = btf[found] if found is not None else None
         if isinstance(record, DataSec):
