@@ -129,23 +129,7 @@ struct cgroup {
 	int level;
 };
 
-/* A tracked connection, and one that is not in the table yet. */
-struct nf_conn {
-	u32 use;
-	u32 lock;
-	u32 timeout;
-	u32 zone;
-	char tuplehash[112];
-	unsigned long status;
-	char nat[24];
-	struct nf_conn *master;
-	u32 mark;
-	u32 secmark;
-};
-
-struct nf_conn___init {
-	struct nf_conn ct;
-};
+/* A tracked connection by the two tuples that its packets have, and one that is not in the table yet. */
 
 union nf_inet_addr {
 	__u32 all[4];
@@ -153,6 +137,62 @@ union nf_inet_addr {
 	__be32 ip6[4];
 	struct in_addr in;
 	struct in6_addr in6;
+};
+
+struct nf_conntrack_tuple {
+	struct {
+		union nf_inet_addr u3;
+		union {
+			__be16 all;
+			struct {
+				__be16 port;
+			} tcp;
+			struct {
+				__be16 port;
+			} udp;
+		} u;
+		u16 l3num;
+	} src;
+	struct {
+		union nf_inet_addr u3;
+		union {
+			__be16 all;
+			struct {
+				__be16 port;
+			} tcp;
+			struct {
+				__be16 port;
+			} udp;
+			struct {
+				u8 type;
+				u8 code;
+			} icmp;
+		} u;
+		u8 protonum;
+		u8 dir;
+	} dst;
+};
+
+struct nf_conntrack_tuple_hash {
+	u64 hnnode[2];
+	struct nf_conntrack_tuple tuple;
+};
+
+struct nf_conn {
+	u32 use;
+	u32 lock;
+	u32 timeout;
+	u32 zone;
+	struct nf_conntrack_tuple_hash tuplehash[2];
+	unsigned long status;
+	u64 nat[3];
+	struct nf_conn *master;
+	u32 mark;
+	u32 secmark;
+};
+
+struct nf_conn___init {
+	struct nf_conn ct;
 };
 
 /* What bpf_skb_ct_lookup() and its kin take. */
