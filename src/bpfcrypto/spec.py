@@ -193,6 +193,24 @@ class VariableSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class KconfigSpec:
+    """An ``extern ... __kconfig`` variable.
+
+    Attributes:
+        name: ``CONFIG_...`` or ``LINUX_...``.
+        offset, size: its bytes in the map ``.kconfig``.
+        is_char: whether y, m and n are kept as letters.
+        weak: whether a kernel without the value will do.
+    """
+
+    name: str
+    offset: int
+    size: int
+    is_char: bool = False
+    weak: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionSpec:
     """Everything an object file defines.
 
@@ -201,6 +219,9 @@ class CollectionSpec:
         license: the licence string of the ``license`` section, "" where there is none.
         btf: the object's types; None where it carries none.
         programs, maps, variables: by name, in file order.
+        kconfig: variables that the kernel's configuration gives a value.
+        left_out: sections with programs of types that are not loaded, in file order.
+        unfilled: addresses that variables are initialised with, and that nobody fills in: section, offset, what is there.
     """
 
     source: str
@@ -209,3 +230,6 @@ class CollectionSpec:
     programs: Mapping[str, ProgramSpec] = field(default_factory=dict)
     maps: Mapping[str, MapSpec] = field(default_factory=dict)
     variables: Mapping[str, VariableSpec] = field(default_factory=dict)
+    kconfig: tuple[KconfigSpec, ...] = ()
+    left_out: tuple[str, ...] = ()
+    unfilled: tuple[tuple[str, int, str], ...] = ()

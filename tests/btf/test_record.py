@@ -135,7 +135,8 @@ def test_a_root_needs_its_content_and_a_lock() -> None:
     """An rbtree root counts if a tag says what it holds and a lock stands beside it."""
     for with_lock in (True, False):
         types = Types()
-        types.struct("node", ("n", types.u64, 0), size=8)
+        link = types.struct("bpf_rb_node", ("opaque", types.array(types.u64, 4), 0), size=32)
+        types.struct("node", ("n", link, 0), size=32)
         members = [("root", types.root, 0), *([("lock", types.lock, 16)] if with_lock else [])]
         struct = types.struct("value", *members, size=24)
         types.add(DeclTag("contains:node:n", struct, 0))

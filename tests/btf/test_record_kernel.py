@@ -24,6 +24,11 @@ struct bpf_wq { u64 o[2]; } __attribute__((aligned(8)));
 struct bpf_refcount { u32 o[1]; };
 typedef struct bpf_spin_lock lock_t;
 typedef struct bpf_crypto_ctx TAG(kptr) *kptr_t;
+struct bpf_list_head { u64 o[2]; } __attribute__((aligned(8)));
+struct bpf_list_node { u64 o[3]; } __attribute__((aligned(8)));
+struct bpf_rb_node { u64 o[4]; } __attribute__((aligned(8)));
+struct item { u64 n; struct bpf_list_node l; } G4; struct leaf { u64 n; struct bpf_rb_node r; } G5;
+#define HOLDS(s, m) __attribute__((btf_decl_tag("contains:" #s ":" #m)))
 struct inner { u64 n; struct bpf_crypto_ctx TAG(kptr) *c; };
 struct locked { u64 n; struct bpf_spin_lock l; };
 typedef struct inner inner_t;
@@ -78,6 +83,13 @@ SECTIONS = {
     "structs": "struct inner s[2] DATA; u64 n[3] DATA;",
     "two_locks": "struct bpf_spin_lock l DATA, m DATA; u64 n DATA;",
     "thirteen": "K g[12] DATA; K h DATA;",
+    "list": "struct bpf_spin_lock l DATA; struct bpf_list_head h DATA HOLDS(item, l);",
+    "lists": "struct bpf_spin_lock l DATA; struct bpf_list_head h[2] DATA HOLDS(item, l);",
+    "list_without_a_lock": "struct bpf_list_head h DATA HOLDS(item, l); u64 n DATA;",
+    "list_of_tree_nodes": "struct bpf_spin_lock l DATA; struct bpf_list_head h DATA HOLDS(leaf, r);",
+    "list_of_numbers": "struct bpf_spin_lock l DATA; struct bpf_list_head h DATA HOLDS(item, n);",
+    "list_of_nothing": "struct bpf_spin_lock l DATA; struct bpf_list_head h DATA HOLDS(item, none);",
+    "list_of_two_kinds": "struct bpf_spin_lock l DATA; struct bpf_list_head h DATA HOLDS(item, l) HOLDS(leaf, r);",
 }
 
 
@@ -136,5 +148,17 @@ def test_data_sections(case: str, compile_bpf: Callable[..., bytes]) -> None:
     """The same for global variables."""
     data = compile_bpf(PRELUDE + '#define DATA SEC(".bss.k")\n' + SECTIONS[case])
     wanted, spec, raw = expected(data, ".bss.k")
+    found = bytearray(shown(spec, raw))
+    for at in heads(data):
+        if found[at : at + 16] != b"\xff" * 16:
+            found[at : at + 16] = bytes(16)
 
-    assert shown(spec, raw) == wanted
+    assert found == wanted
+
+
+def heads(data: bytes) -> list[int]:
+    """Where the section has list heads: a lookup shows where their elements are in the kernel's memory."""
+    spec = load_spec(data)
+    assert spec.btf is not None
+    record = special_fields(spec.btf, spec.maps[".bss.k"].value_type)
+    return [field.offset for field in record if field.kind is FieldKind.LIST_HEAD]

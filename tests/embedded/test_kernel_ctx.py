@@ -6,7 +6,8 @@ import pytest
 
 from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.btf.types import Kind
-from bpfcrypto.embedded.kernel_ctx import KernelObject, kernel_ctx
+from bpfcrypto.embedded.kernel_ctx import kernel_ctx
+from bpfcrypto.embedded.kernel_object import KernelObject
 from bpfcrypto.embedded.kernel_types import kernel_types
 from bpfcrypto.embedded.kfuncs_cast import NATIVES
 from bpfcrypto.embedded.memory import AccessFault, Memory

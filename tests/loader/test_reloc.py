@@ -9,6 +9,7 @@ import pytest
 from bpfcrypto.btf.types import Func, FuncProto, Linkage
 from bpfcrypto.errors import RelocationError
 from bpfcrypto.isa.insn import Insn
+from bpfcrypto.loader.doubts import doubts
 from bpfcrypto.loader.load import load_spec
 from bpfcrypto.spec import KfuncRef, MapRef, MapValueRef, ProgramSpec
 from support.elfwriter import (
@@ -184,10 +185,6 @@ DEFECTS = {
         case([*lddw()], R_64_64, extern(".ksyms", functions=False)),
         "'lost' is a kernel variable",
     ),
-    "configuration": (
-        case([*lddw()], R_64_64, extern(".kconfig", functions=False)),
-        "'lost' is a kernel configuration value",
-    ),
     "other section": (case([*lddw()], R_64_64, in_section(".odd")), r"'thing' is in section '\.odd'"),
     "absolute": (case([*lddw()], R_64_64, lambda e: e.symbol("thing", 0xFFF1)), "in section 'index 65521'"),
     "call of data": (case([call()], R_64_32, in_section(".data")), "a call of 'thing', which is not a function"),
@@ -228,14 +225,16 @@ def test_no_relocation() -> None:
 
 
 def test_addresses_in_variables() -> None:
-    """A variable that is initialised with an address would silently be NULL: refused."""
+    """A variable that is initialised with an address keeps the bytes of the file, and the object says so."""
     elf = program()
-    data = elf.section(".data", bytes(8))
-    elf.reloc(data, 0, 1, R_ABS64)
+    data = elf.section(".data", bytes(24))
+    elf.reloc(data, 16, 1, R_ABS64)
 
-    with pytest.raises(RelocationError, match="initialised with the address of 'main'") as caught:
-        load(elf)
-    assert caught.value.section == ".data"
+    spec = load_spec(elf.to_bytes())
+
+    assert spec.maps[".data"].data == bytes(24)
+    assert spec.unfilled == ((".data", 16, "main"),)
+    assert doubts(spec) == ("variable at offset 0x10 of '.data': the address of 'main' is not filled in",)
 
 
 def test_debug_sections_are_left_alone() -> None:

@@ -6,10 +6,11 @@ import pytest
 
 from bpfcrypto.abi.progs import SECTIONS
 from bpfcrypto.errors import ObjectError
+from bpfcrypto.loader.doubts import doubts
 from bpfcrypto.loader.elf import read_elf
 from bpfcrypto.loader.load import load_spec
 from bpfcrypto.loader.sections import Role, roles
-from support.elfwriter import NOBITS, ElfWriter, program
+from support.elfwriter import NOBITS, RETURN_1, ElfWriter, program
 
 
 @pytest.mark.parametrize("name", [*SECTIONS, *("?" + name for name in SECTIONS)])
@@ -33,6 +34,7 @@ def test_program_sections(name: str) -> None:
         (".rodata.cst16", Role.RODATA),
         (".database", Role.IGNORED),
         (".maps", Role.MAPS),
+        ("maps", Role.MAPS),
         ("license", Role.LICENSE),
         ("version", Role.IGNORED),
         (".BTF", Role.IGNORED),
@@ -59,9 +61,45 @@ def test_zeroed_variables() -> None:
     assert (found[empty], found[full]) == (Role.BSS, Role.DATA)
 
 
-@pytest.mark.parametrize("name", ["kprobe/do_exit", "tc/other", "xdp ", "socket", "??xdp"])
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [
+        ("tc/entry", "tc"),
+        ("classifier/from_lxc", "classifier"),
+        ("action_mirror", "action"),
+        ("xdp/tail", "xdp"),
+        ("xdp_pass", "xdp"),
+        ("xdp.frags/pass", "xdp.frags"),
+        ("xdp_devmap/out", "xdp/devmap"),
+        ("?xdp_cpumap/in", "xdp/cpumap"),
+    ],
+)
+def test_names_of_ones_own(name: str, like: str) -> None:
+    """Behind the stem of a type projects write what they like."""
+    (found,) = load_spec(program(name).to_bytes()).programs.values()
+    kind = SECTIONS[like]
+
+    assert (found.type, found.attach_type, found.flags) == (kind.type, kind.attach_type, kind.flags)
+    assert found.autoload is not name.startswith("?")
+
+
+@pytest.mark.parametrize("name", ["kprobe/do_exit", "fentry.s/bpf_check", "socket", "?cgroup/dev", "struct_ops/init"])
+def test_programs_of_other_types(name: str) -> None:
+    """They are left out beside programs that are loaded, and the object says so."""
+    elf = program()
+    elf.function("other", elf.code(name, RETURN_1))
+    spec = load_spec(elf.to_bytes())
+
+    assert list(spec.programs) == ["main"]
+    assert spec.left_out == (name,)
+    assert doubts(spec) == (f"section '{name}': programs of this type are not loaded",)
+
+
+@pytest.mark.parametrize(
+    "name", ["kprobe/do_exit", "xdp ", "socket", "??xdp", "tcx/other", "xdp/", "kprobes", "syscall/x"]
+)
 def test_unknown_program_sections(name: str) -> None:
-    """Code in a section of an unknown name is refused, and the hint lists the names."""
+    """Code in a section of an unknown name is refused, as is an object with nothing to load; the hint lists the names."""
     with pytest.raises(ObjectError, match="no program type is known") as caught:
         load_spec(program(name).to_bytes(), "x.o")
 
@@ -77,13 +115,3 @@ def test_empty_code_sections() -> None:
     elf.code("kprobe/empty", [])
 
     assert list(load_spec(elf.to_bytes()).programs) == ["main"]
-
-
-def test_legacy_maps() -> None:
-    """Map definitions of the old form are refused with what to write instead."""
-    elf = program()
-    elf.section("maps", bytes(20))
-
-    with pytest.raises(ObjectError, match="legacy form") as caught:
-        load_spec(elf.to_bytes())
-    assert "__uint()" in str(caught.value.hint)

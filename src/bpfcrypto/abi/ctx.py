@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from bpfcrypto.abi.progs import ProgType
+from bpfcrypto.abi.progs import AttachType, ProgType
 
 
 class FieldKind(Enum):
@@ -148,7 +148,6 @@ SK_BUFF = CtxLayout(
     ),
 )
 
-# egress_ifindex exists at 20, but only for programs of a devmap.
 XDP_MD = CtxLayout(
     "xdp_md",
     24,
@@ -166,3 +165,12 @@ LAYOUTS: Mapping[ProgType, CtxLayout] = {
     ProgType.SCHED_ACT: SK_BUFF,
     ProgType.XDP: XDP_MD,
 }
+
+_XDP_MD_DEVMAP = CtxLayout(XDP_MD.struct, XDP_MD.size, (*XDP_MD.fields, Field("egress_ifindex", 20, narrow=False)))
+
+
+def layout_of(kind: ProgType, attach_type: AttachType | None) -> CtxLayout | None:
+    """The context of a program: those of a devmap see which device a frame leaves by. None for types without such a context."""
+    if kind is ProgType.XDP and attach_type is AttachType.XDP_DEVMAP:
+        return _XDP_MD_DEVMAP
+    return LAYOUTS.get(kind)

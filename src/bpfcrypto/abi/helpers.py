@@ -30,7 +30,9 @@ class Arg(Enum):
     MEM_WRITE = "W"  # initialised memory that is read and written
     MEM_WRITE_OR_NULL = "N"
     MEM_UNINIT = "w"  # memory that the helper fills
-    FIXED_MEM = "F"  # memory of a size that the helper knows
+    IPV4_HEADER = "h"  # 20 bytes that are read
+    IPV6_HEADER = "H"  # 40 bytes that are read
+    TCP_HEADER = "e"  # 20 bytes that are read
     LONG = "l"  # eight bytes that the helper fills
     INT = "i"  # four bytes that the helper reads and writes
     SIZE = "s"  # at least 1
@@ -48,11 +50,13 @@ class Arg(Enum):
     DYNPTR_RINGBUF = "R"
     DYNPTR_RINGBUF_UNINIT = "E"
     RINGBUF_MEM = "g"
-    BTF_ID = "T"
+    BTF_ID = "T"  # of the type in ARG_STRUCTS
     BTF_ID_OR_NULL = "O"
     PERCPU_BTF_ID = "U"
-    SOCK = "B"
-    SOCK_COMMON = "S"
+    SOCK_COMMON = "B"  # a socket, as programs know it
+    SOCK_OBJECT = "S"  # that, or one of the kernel's own
+    SOCK_OBJECT_OR_NULL = "u"
+    SOCK_RELEASED = "y"  # likewise, and its reference is gone
 
 
 class Ret(Enum):
@@ -223,7 +227,7 @@ _ROWS = (
     _row(83, "skb_ancestor_cgroup_id", "cx", SKB),
     _row(84, "sk_lookup_tcp", "crzxx", PACKET, ret=Ret.SOCKET_OR_NULL, reason=_SOCKETS),
     _row(85, "sk_lookup_udp", "crzxx", PACKET, ret=Ret.SOCKET_OR_NULL, reason=_SOCKETS),
-    _row(86, "sk_release", "S", PACKET, reason=_SOCKETS),
+    _row(86, "sk_release", "y", PACKET, reason=_SOCKETS),
     _row(87, "map_push_elem", "mvx", ALL),
     _row(88, "map_pop_elem", "mV", ALL),
     _row(89, "map_peek_elem", "mV", ALL),
@@ -244,8 +248,8 @@ _ROWS = (
     Helper(104, "bpf_sysctl_set_new_value"),
     _row(105, "strtol", "rsxl", ALL),
     _row(106, "strtoul", "rsxl", ALL),
-    _row(107, "sk_storage_get", "mOox", SKB, ret=Ret.MAP_VALUE_OR_NULL, reason=_SOCKETS),
-    _row(108, "sk_storage_delete", "mO", SKB, reason=_SOCKETS),
+    _row(107, "sk_storage_get", "mSox", SKB, ret=Ret.MAP_VALUE_OR_NULL, reason=_SOCKETS),
+    _row(108, "sk_storage_delete", "mS", SKB, reason=_SOCKETS),
     _row(109, "send_signal", "x", ALL, reason=_TASKS),
     _row(110, "tcp_gen_syncookie", "Srsrs", PACKET, gpl_only=True, reason=_SOCKETS),
     _row(111, "skb_output", "Tmxrz", SYSCALL, gpl_only=True, reason=_TRACING),
@@ -341,15 +345,48 @@ _ROWS = (
     _row(201, "dynptr_read", "wzdxx", ALL),
     _row(202, "dynptr_write", "dxrzx", ALL),
     _row(203, "dynptr_data", "dxa", ALL, ret=Ret.DYNPTR_MEM_OR_NULL),
-    _row(204, "tcp_raw_gen_syncookie_ipv4", "FFs", PACKET, gpl_only=True, reason=_SECRETS),
-    _row(205, "tcp_raw_gen_syncookie_ipv6", "FFs", PACKET, gpl_only=True, reason=_SECRETS),
-    _row(206, "tcp_raw_check_syncookie_ipv4", "FF", PACKET, gpl_only=True, reason=_SECRETS),
-    _row(207, "tcp_raw_check_syncookie_ipv6", "FF", PACKET, gpl_only=True, reason=_SECRETS),
+    _row(204, "tcp_raw_gen_syncookie_ipv4", "hrz", PACKET, gpl_only=True, reason=_SECRETS),
+    _row(205, "tcp_raw_gen_syncookie_ipv6", "Hrz", PACKET, gpl_only=True, reason=_SECRETS),
+    _row(206, "tcp_raw_check_syncookie_ipv4", "he", PACKET, gpl_only=True, reason=_SECRETS),
+    _row(207, "tcp_raw_check_syncookie_ipv6", "He", PACKET, gpl_only=True, reason=_SECRETS),
     _row(208, "ktime_get_tai_ns", "", ALL),
     _row(209, "user_ringbuf_drain", "mfpx", ALL),
     _row(210, "cgrp_storage_get", "mOox", ALL, ret=Ret.MAP_VALUE_OR_NULL, reason=_CGROUPS),
     _row(211, "cgrp_storage_delete", "mO", ALL, reason=_CGROUPS),
 )
+
+ARG_STRUCTS: Mapping[str, str] = {
+    "bpf_skb_output": "sk_buff",
+    "bpf_xdp_output": "xdp_buff",
+    "bpf_xdp_get_buff_len": "xdp_buff",
+    "bpf_sock_from_file": "file",
+    "bpf_cgrp_storage_get": "cgroup",
+    "bpf_cgrp_storage_delete": "cgroup",
+    **dict.fromkeys(
+        (
+            "bpf_get_task_stack",
+            "bpf_task_storage_get",
+            "bpf_task_storage_delete",
+            "bpf_task_pt_regs",
+            "bpf_find_vma",
+            "bpf_copy_from_user_task",
+        ),
+        "task_struct",
+    ),
+}
+"""The kernel struct that a helper's typed argument points to."""
+
+RESULT_STRUCTS: Mapping[str, str] = {
+    "bpf_skc_to_tcp6_sock": "tcp6_sock",
+    "bpf_skc_to_tcp_sock": "tcp_sock",
+    "bpf_skc_to_tcp_timewait_sock": "tcp_timewait_sock",
+    "bpf_skc_to_tcp_request_sock": "tcp_request_sock",
+    "bpf_skc_to_udp6_sock": "udp6_sock",
+    "bpf_skc_to_unix_sock": "unix_sock",
+    "bpf_skc_to_mptcp_sock": "mptcp_sock",
+    "bpf_sock_from_file": "socket",
+}
+"""The kernel struct that a helper's typed result points to."""
 
 HELPERS: Mapping[int, Helper] = {helper.id: helper for helper in _ROWS}
 BY_NAME: Mapping[str, Helper] = {helper.name: helper for helper in _ROWS}

@@ -696,3 +696,6 @@ _ROWS = (
 )
 
 KFUNCS: Mapping[str, Kfunc] = {kfunc.name: kfunc for kfunc in _ROWS}
+
+CURRENT: Mapping[str, Kfunc] = {kfunc.name: kfunc for kfunc in _ROWS if kfunc.until is None or kfunc.until > (6, 18)}
+"""Those that kernel 6.18 has, by whose rules programs are verified."""

@@ -297,3 +297,45 @@ NOT_EMBEDDED: Mapping[MapType, str] = {
     MapType.CGRP_STORAGE: _CGROUPS,
     MapType.ARENA: "it has no memory that programs share with user space page by page",
 }
+
+STRUCTS: Mapping[MapType, str] = {
+    **dict.fromkeys(
+        (
+            MapType.ARRAY,
+            MapType.PERCPU_ARRAY,
+            MapType.PROG_ARRAY,
+            MapType.PERF_EVENT_ARRAY,
+            MapType.CGROUP_ARRAY,
+            MapType.ARRAY_OF_MAPS,
+        ),
+        "bpf_array",
+    ),
+    **dict.fromkeys(
+        (
+            MapType.HASH,
+            MapType.PERCPU_HASH,
+            MapType.LRU_HASH,
+            MapType.LRU_PERCPU_HASH,
+            MapType.HASH_OF_MAPS,
+        ),
+        "bpf_htab",
+    ),
+    **dict.fromkeys(
+        (MapType.SK_STORAGE, MapType.INODE_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE),
+        "bpf_local_storage_map",
+    ),
+    **dict.fromkeys((MapType.CGROUP_STORAGE, MapType.PERCPU_CGROUP_STORAGE), "bpf_cgroup_storage_map"),
+    **dict.fromkeys((MapType.DEVMAP, MapType.DEVMAP_HASH), "bpf_dtab"),
+    **dict.fromkeys((MapType.QUEUE, MapType.STACK), "bpf_queue_stack"),
+    **dict.fromkeys((MapType.RINGBUF, MapType.USER_RINGBUF), "bpf_ringbuf_map"),
+    MapType.STACK_TRACE: "bpf_stack_map",
+    MapType.LPM_TRIE: "lpm_trie",
+    MapType.SOCKMAP: "bpf_stab",
+    MapType.SOCKHASH: "bpf_shtab",
+    MapType.CPUMAP: "bpf_cpu_map",
+    MapType.XSKMAP: "xsk_map",
+    MapType.REUSEPORT_SOCKARRAY: "reuseport_array",
+    MapType.BLOOM_FILTER: "bpf_bloom_filter",
+    MapType.ARENA: "bpf_arena",
+}
+"""The kernel struct that a map of each type is; struct bpf_map is its first member."""

@@ -52,6 +52,8 @@ class AttachType(IntEnum):
     XDP = 37
     TCX_INGRESS = 46
     TCX_EGRESS = 47
+    NETKIT_PRIMARY = 54
+    NETKIT_PEER = 55
 
 
 class ProgFlag(IntFlag):
@@ -78,7 +80,7 @@ class SectionKind:
     flags: ProgFlag = ProgFlag(0)
 
 
-# Exact names. A leading '?' (do not load unless asked) is taken off before the lookup.
+# A leading '?' (do not load unless asked) is taken off before the lookup.
 SECTIONS: dict[str, SectionKind] = {
     kind.name: kind
     for kind in (
@@ -89,6 +91,8 @@ SECTIONS: dict[str, SectionKind] = {
         SectionKind("tc/egress", ProgType.SCHED_CLS, AttachType.TCX_EGRESS),
         SectionKind("tcx/ingress", ProgType.SCHED_CLS, AttachType.TCX_INGRESS),
         SectionKind("tcx/egress", ProgType.SCHED_CLS, AttachType.TCX_EGRESS),
+        SectionKind("netkit/primary", ProgType.SCHED_CLS, AttachType.NETKIT_PRIMARY),
+        SectionKind("netkit/peer", ProgType.SCHED_CLS, AttachType.NETKIT_PEER),
         SectionKind("action", ProgType.SCHED_ACT),
         SectionKind("xdp", ProgType.XDP, AttachType.XDP),
         SectionKind("xdp.frags", ProgType.XDP, AttachType.XDP, ProgFlag.XDP_HAS_FRAGS),
@@ -98,3 +102,80 @@ SECTIONS: dict[str, SectionKind] = {
         SectionKind("xdp.frags/cpumap", ProgType.XDP, AttachType.XDP_CPUMAP, ProgFlag.XDP_HAS_FRAGS),
     )
 }
+
+OPEN_SECTIONS: dict[str, SectionKind] = {
+    stem: SECTIONS[name]
+    for stem, name in (
+        ("tc", "tc"),
+        ("classifier", "classifier"),
+        ("action", "action"),
+        ("xdp", "xdp"),
+        ("xdp.frags", "xdp.frags"),
+        ("xdp_devmap", "xdp/devmap"),
+        ("xdp_cpumap", "xdp/cpumap"),
+    )
+}
+"""Stems that projects put names of their own behind, after '/' or '_': ``tc/entry``, ``xdp_pass``, ``xdp_devmap/out``."""
+
+OTHER_SECTIONS = frozenset(
+    {
+        "cgroup",
+        "cgroup_skb",
+        "fentry",
+        "fentry.s",
+        "fexit",
+        "fexit.s",
+        "flow_dissector",
+        "fmod_ret",
+        "fmod_ret.s",
+        "freplace",
+        "fsession",
+        "fsession.s",
+        "iter",
+        "iter.s",
+        "kprobe",
+        "kprobe.multi",
+        "kprobe.session",
+        "kretprobe",
+        "kretprobe.multi",
+        "kretsyscall",
+        "ksyscall",
+        "lirc_mode2",
+        "lsm",
+        "lsm.s",
+        "lsm_cgroup",
+        "lwt_in",
+        "lwt_out",
+        "lwt_seg6local",
+        "lwt_xmit",
+        "netfilter",
+        "perf_event",
+        "raw_tp",
+        "raw_tp.w",
+        "raw_tracepoint",
+        "raw_tracepoint.w",
+        "sk_lookup",
+        "sk_msg",
+        "sk_reuseport",
+        "sk_skb",
+        "socket",
+        "sockops",
+        "struct_ops",
+        "struct_ops.s",
+        "tp",
+        "tp_btf",
+        "tp_btf.s",
+        "tracepoint",
+        "uprobe",
+        "uprobe.multi",
+        "uprobe.multi.s",
+        "uprobe.s",
+        "uretprobe",
+        "uretprobe.multi",
+        "uretprobe.multi.s",
+        "uretprobe.s",
+        "usdt",
+        "usdt.s",
+    }
+)
+"""What names of sections with programs of other types begin with, up to a '/'."""

@@ -6,7 +6,7 @@ something that it cannot accept, it gives up on the whole value and treats every
 It gives up on
 
 * a tagged pointer with a tag of another name, with two tags, or whose target is not a struct that is defined;
-* a list head or rbtree root that does not say what it contains, or that has no lock beside it;
+* a list head or rbtree root that does not say what it contains, names something that does not fit, or has no lock beside it;
 * a spin lock and a resilient one together, or, within one struct, two of anything but kptrs, list heads and rbtree roots;
 * an array of anything but those;
 * a member that does not start on a byte, such as most bit fields;
@@ -63,6 +63,7 @@ class SpecialField:
         offset, size: its bytes within the value.
         type_name: of a kptr, the name of the struct it points to; otherwise of the field's own struct.
         type_id: the id of that struct.
+        content: of a list head or rbtree root, what it contains: the id of the struct, and the offset of the member that links it.
     """
 
     kind: FieldKind
@@ -70,6 +71,7 @@ class SpecialField:
     size: int
     type_name: str
     type_id: int
+    content: tuple[int, int] | None = None
 
     @property
     def is_kptr(self) -> bool:
@@ -116,7 +118,9 @@ class _GivenUp(Exception):
     """The kernel's search ends with an error here: the value has no special fields at all."""
 
 
-_ROOTS = frozenset({FieldKind.LIST_HEAD, FieldKind.RB_ROOT})
+_NODE_OF = {FieldKind.LIST_HEAD: FieldKind.LIST_NODE, FieldKind.RB_ROOT: FieldKind.RB_NODE}
+_NODE_ALIGN = 8
+_ROOTS = frozenset(_NODE_OF)
 _LOCKS = frozenset({FieldKind.SPIN_LOCK, FieldKind.RES_SPIN_LOCK})
 
 
@@ -213,26 +217,39 @@ def _collect(btf: Btf, rows: _Rows, spots: Iterator[_Spot], level: int) -> list[
         if spot.bit_offset % 8:
             raise _GivenUp
         fields = _at(btf, rows, spot, level)
-        found += fields
-        if len(found) > MAX_FIELDS:
+        if len(found) + len(fields) > MAX_FIELDS:
             raise _GivenUp
         if fields and _element(btf, spot.type_id)[1].name in rows:
             kind = fields[0].kind
-            if kind in _ROOTS and not _says_content(btf, spot):
-                raise _GivenUp
+            if kind in _ROOTS:
+                content = _content(btf, spot, _NODE_OF[kind])
+                fields = [replace(field, content=content) for field in fields]
             if kind not in _REPEATING and kind in seen:
                 raise _GivenUp
             seen.add(kind)
+        found += fields
     return found
 
 
-def _says_content(btf: Btf, spot: _Spot) -> bool:
-    """Whether a ``contains:struct:member`` tag names a struct of this table."""
-    for tag in btf.decl_tags(spot.owner):
-        word, _, rest = tag.name.partition(":")
-        if tag.component == spot.component and word == "contains":
-            return btf.find(rest.partition(":")[0], Kind.STRUCT) is not None
-    return False
+def _content(btf: Btf, spot: _Spot, node: FieldKind) -> tuple[int, int]:
+    """What the one ``contains:struct:member`` tag names: a struct of this table, and where its member of the fitting type is.
+
+    Raises:
+        _GivenUp: there is no such tag, or what it names does not fit.
+    """
+    tags = [tag.name for tag in btf.decl_tags(spot.owner) if tag.component == spot.component]
+    contains = [tag.split(":", 2)[1:] for tag in tags if tag.startswith("contains:") and tag.count(":") > 1]
+    if len(contains) != 1:
+        raise _GivenUp
+    struct, name = contains[0]
+    value_id = btf.find(struct, Kind.STRUCT)
+    record = btf[value_id] if value_id is not None else None
+    if value_id is None or not isinstance(record, Composite):
+        raise _GivenUp
+    links = [member for member in record.members if member.name == name]
+    if len(links) != 1 or btf[links[0].type_id].name != node.value or links[0].bit_offset % (8 * _NODE_ALIGN):
+        raise _GivenUp
+    return value_id, links[0].bit_offset // 8
 
 
 def _at(btf: Btf, rows: _Rows, spot: _Spot, level: int) -> list[SpecialField]:

@@ -62,6 +62,8 @@ def check(file: Path, engine: str, program: str | None, with_log: bool, as_json:
         print_json(document)
     else:
         _print(shown, with_log=with_log)
+        for name in spec.left_out:
+            note(f"section '{name}' is left out: programs of this type are not loaded")
         for text in differences:
             click.echo(f"disagreement: {text}")
         note(f"verdicts of the {asked[0]} engine" + (f"; {_agreement(differences)}" if engine == "both" else ""))

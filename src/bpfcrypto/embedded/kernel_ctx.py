@@ -7,14 +7,10 @@ business (the size of an allocation, the socket, the name of a device), is an Ac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bpfcrypto.btf.types import Composite, Kind
-from bpfcrypto.embedded.kernel_types import kernel_types
-from bpfcrypto.embedded.memory import AccessFault
+from bpfcrypto.embedded.kernel_object import KernelObject
 from bpfcrypto.embedded.packet_skb import SkBuff
 from bpfcrypto.embedded.packet_xdp import XdpFrame
 
@@ -25,68 +21,6 @@ if TYPE_CHECKING:
 _FRAGMENT_SIZE = 4096
 _REGISTERED = 1  # REG_STATE_REGISTERED
 _HAS_FRAGS = 1  # XDP_FLAGS_HAS_FRAGS
-
-Members = Mapping[str, Callable[[], int]]
-"""Members that are answered, and how."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Member:
-    name: str
-    offset: int
-    size: int
-
-
-@cache
-def _layout(struct: str) -> tuple[int, tuple[_Member, ...]]:
-    """Size and members of a kernel struct."""
-    types = kernel_types()
-    type_id = types.find(struct, Kind.STRUCT)
-    record = types[type_id] if type_id is not None else None
-    if not isinstance(record, Composite):
-        raise ValueError(f"abi/kernel.btf has no struct {struct}")
-    members = (
-        _Member(each.name, each.bit_offset // 8, types.size_of(each.type_id))
-        for each in record.members
-        if not each.bit_size
-    )
-    return record.size, tuple(members)
-
-
-class KernelObject:
-    """One object: answers the loads of its virtual region.
-
-    Args:
-        memory: the run's memory.
-        struct: its type.
-        members: what is answered.
-    """
-
-    def __init__(self, memory: Memory, struct: str, members: Members) -> None:
-        size, self._members = _layout(struct)
-        self.struct = struct
-        self._answers = members
-        self.region = memory.new(size, f"struct {struct}", access=self, owner=self, writable=False)
-
-    @property
-    def address(self) -> int:
-        """What programs hold."""
-        return self.region.base
-
-    def load(self, offset: int, size: int) -> int:
-        """The value of a member, or of a part of it."""
-        for member in self._members:
-            inside = offset - member.offset
-            if 0 <= inside <= member.size - size:
-                answer = self._answers.get(member.name)
-                if answer is None:
-                    raise AccessFault(f"the embedded engine has no '{member.name}' of struct {self.struct}")
-                return answer() >> 8 * inside & ((1 << 8 * size) - 1)
-        raise AccessFault(f"no member of struct {self.struct} has {size} bytes at offset {offset}")
-
-    def store(self, offset: int, size: int, value: int) -> None:
-        """Refused: AccessFault."""
-        raise AccessFault(f"struct {self.struct} cannot be written: {value} in {size} bytes at offset {offset}")
 
 
 def kernel_ctx(memory: Memory, packet: Packet) -> KernelObject:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from bpfcrypto.btf.types import Composite
-from bpfcrypto.embedded.kernel_ctx import KernelObject, kernel_ctx
+from bpfcrypto.embedded.kernel_ctx import kernel_ctx
+from bpfcrypto.embedded.kernel_object import KernelObject
 from bpfcrypto.embedded.kernel_types import kernel_types
 from bpfcrypto.embedded.memory import AccessFault
 from bpfcrypto.embedded.state import Native

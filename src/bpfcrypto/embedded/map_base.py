@@ -28,6 +28,7 @@ from bpfcrypto.abi.errno import text as errno_text
 from bpfcrypto.abi.maps import RULES, MapFlag, UpdateFlag
 from bpfcrypto.btf.record import FieldKind, SpecialField
 from bpfcrypto.embedded.field_owner import FieldOwner
+from bpfcrypto.embedded.kernel_object import KernelObject
 from bpfcrypto.embedded.map_batch import Batches
 from bpfcrypto.embedded.map_kptrs import held_kptrs
 from bpfcrypto.embedded.map_owner import Owner
@@ -127,7 +128,17 @@ class EmbeddedMap(Batches, FieldOwner):
             readable=not spec.flags & MapFlag.WRONLY_PROG,
             writable=not spec.flags & MapFlag.RDONLY_PROG,
         )
-        self.handle: Region = around.memory.new(8, f"map '{spec.name}'", readable=False, writable=False, owner=self)
+        facts = {
+            "map_type": spec.type.value,
+            "key_size": spec.key_size,
+            "value_size": spec.value_size,
+            "max_entries": spec.max_entries,
+            "id": self.id,
+        }
+        answers = {name: lambda value=value: value for name, value in facts.items()}
+        self.handle: Region = KernelObject(
+            around.memory, "bpf_map", answers, name=f"map '{spec.name}'", owner=self
+        ).region
 
     def __repr__(self) -> str:
         return f"<EmbeddedMap '{self.name}': {self._spec.type.name}>"

@@ -14,7 +14,7 @@ from bpfcrypto.embedded.memory import MASK64, Memory
 from bpfcrypto.embedded.usermem import UserMemory
 
 if TYPE_CHECKING:
-    from bpfcrypto.embedded.kernel_ctx import KernelObject
+    from bpfcrypto.embedded.kernel_object import KernelObject
     from bpfcrypto.embedded.packet import Packet
     from bpfcrypto.embedded.spinlock import SpinLock
     from bpfcrypto.engine import Effect, Redirect

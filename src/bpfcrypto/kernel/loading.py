@@ -20,6 +20,7 @@ from bpfcrypto.kernel.collection import KernelCollection
 from bpfcrypto.kernel.create import create_maps, put_fd
 from bpfcrypto.kernel.fd import Fd
 from bpfcrypto.kernel.features import load_btf
+from bpfcrypto.kernel.kconfig import with_configuration
 from bpfcrypto.kernel.load import judge, load_program, load_with_log
 from bpfcrypto.kernel.objbtf import ObjectBtf
 from bpfcrypto.kernel.prepare import Infos, Prepared, pack_infos, prepare
@@ -44,7 +45,7 @@ class Loading:
         *,
         pin_directory: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._spec = spec
+        spec = self._spec = with_configuration(spec)
         self._infos: dict[str, Infos] = {}
         self._programs: dict[str, KernelProgram] = {}
         with ExitStack() as undo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from bpfcrypto.abi.kconfig import VALUES
 from bpfcrypto.abi.maps import UNTYPED
 from bpfcrypto.btf.overlooked import overlooked
 from bpfcrypto.btf.record import special_fields
@@ -15,14 +16,26 @@ if TYPE_CHECKING:
 
 
 def doubts(spec: CollectionSpec) -> tuple[str, ...]:
-    """Sentences about what looks wrong in an object's maps.
+    """Sentences about programs that are left out, variables that stay zero, and what looks wrong in an object's maps.
 
     Args:
-        spec: the object; without types there is nothing to say.
+        spec: the object; without types there is nothing to say of maps.
     """
+    general = (
+        *(f"section '{name}': programs of this type are not loaded" for name in spec.left_out),
+        *(
+            f"variable at offset {offset:#x} of '{section}': the address of '{name}' is not filled in"
+            for section, offset, name in spec.unfilled
+        ),
+        *(
+            f"'{each.name}' is not known without a kernel: it is 0 on the embedded engine"
+            for each in spec.kconfig
+            if not each.weak and each.name not in VALUES
+        ),
+    )
     if spec.btf is None:
-        return ()
-    return tuple(text for each in spec.maps.values() for text in _of_map(each, spec.btf))
+        return general
+    return general + tuple(text for each in spec.maps.values() for text in _of_map(each, spec.btf))
 
 
 def _of_map(each: MapSpec, btf: Btf) -> Iterator[str]:

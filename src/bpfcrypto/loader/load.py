@@ -14,9 +14,11 @@ from bpfcrypto.errors import ElfError, ObjectError
 from bpfcrypto.loader.data import data_maps, variables
 from bpfcrypto.loader.elf import ElfObject, read_elf
 from bpfcrypto.loader.functions import Function, Place, bodies, describe
+from bpfcrypto.loader.kconfig import kconfig_map, read_kconfig
+from bpfcrypto.loader.legacy_maps import read_legacy_maps
 from bpfcrypto.loader.link import link
 from bpfcrypto.loader.maps import read_maps
-from bpfcrypto.loader.reloc import Scope, references
+from bpfcrypto.loader.reloc import Scope, references, unfilled
 from bpfcrypto.loader.sections import Role, roles
 from bpfcrypto.loader.types import read_types
 from bpfcrypto.spec import CollectionSpec, MapSpec, ProgramSpec
@@ -47,14 +49,17 @@ def _load(data: bytes, source: str) -> CollectionSpec:
     elf = read_elf(data, source)
     purpose = roles(elf)
     btf = read_types(elf)
-    placed = read_maps(elf, btf)
+    placed = (*read_maps(elf, btf), *read_legacy_maps(elf))
     sections = list(data_maps(elf, purpose, btf))
+    configured = read_kconfig(elf, btf)
     maps: dict[str, MapSpec] = {}
-    for spec in (*(each.spec for each in placed), *(spec for _, spec in sections)):
+    hidden = (kconfig_map(configured),) if configured else ()
+    for spec in (*(each.spec for each in placed), *(spec for _, spec in sections), *hidden):
         if spec.name in maps:
             raise ElfError(f"two maps are called '{spec.name}'", source=source)
         maps[spec.name] = spec
-    scope = Scope(elf, purpose, btf, placed, bodies(elf, purpose))
+    externs = {each.name: each.offset for each in configured}
+    scope = Scope(elf, purpose, btf, placed, bodies(elf, purpose), externs)
     functions = _functions(scope, btf, _ext(elf, btf), source)
     return CollectionSpec(
         source=source,
@@ -63,6 +68,9 @@ def _load(data: bytes, source: str) -> CollectionSpec:
         programs=_programs(functions, source),
         maps=maps,
         variables=variables(elf, [section for section, _ in sections], btf),
+        kconfig=configured,
+        left_out=tuple(section.name for section in elf.sections if purpose[section.index] is Role.LEFT_OUT),
+        unfilled=tuple(unfilled(scope)),
     )
 
 

@@ -25,8 +25,9 @@ _U32_MAX = 0xFFFFFFFF
 
 @dataclass(frozen=True, slots=True)
 class PlacedMap:
-    """A map and the offset of its definition in ``.maps``: relocations name it by that."""
+    """A map and where its definition is, by the section's index and an offset: relocations name it by that."""
 
+    section: int
     offset: int
     spec: MapSpec
 
@@ -226,7 +227,11 @@ def _with_slots(elf: ElfObject, section: Section, found: list[tuple[_Definition,
             )
         slots.setdefault(owner.offset, {})[slot] = _slot_target(elf, section, reloc, owner, definitions)
     return tuple(
-        PlacedMap(definition.offset, replace(spec, slots=dict(sorted(slots.get(definition.offset, {}).items()))))
+        PlacedMap(
+            section.index,
+            definition.offset,
+            replace(spec, slots=dict(sorted(slots.get(definition.offset, {}).items()))),
+        )
         for definition, spec in found
     )
 

@@ -19,8 +19,8 @@ call within one section needs no relocation: its immediate is already the distan
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from bpfcrypto.btf.types import Btf, DataSec, Func, Kind, Linkage
 from bpfcrypto.errors import RelocationError
@@ -28,6 +28,7 @@ from bpfcrypto.isa.insn import Insn
 from bpfcrypto.isa.opcode import CALL, LDDW, PseudoCall
 from bpfcrypto.loader.elf import Bind, ElfObject, Reloc, RelocType, Section, Symbol
 from bpfcrypto.loader.functions import SLOT, Body, Place
+from bpfcrypto.loader.kconfig import SECTION as KCONFIG
 from bpfcrypto.loader.maps import PlacedMap
 from bpfcrypto.loader.sections import CODE_ROLES, DATA_ROLES, Role
 from bpfcrypto.spec import KfuncRef, MapRef, MapValueRef, Ref
@@ -44,6 +45,7 @@ class Scope:
     btf: Btf | None
     maps: Sequence[PlacedMap]
     bodies: Mapping[Place, Body]
+    kconfig: Mapping[str, int] = field(default_factory=dict)
 
     def fail(self, message: str, section: Section, offset: int, hint: str | None = None) -> RelocationError:
         return RelocationError(message, source=self.elf.source, section=section.name, offset=offset, hint=hint)
@@ -78,20 +80,15 @@ def references(scope: Scope) -> dict[Place, tuple[dict[int, Ref], dict[int, Plac
                 calls[slot] = _function(
                     scope, body.section, body.section.index, place[1] + slot + insn.imm + 1, (place[1] + slot) * SLOT
                 )
-    _check_data(scope)
     return found
 
 
-def _check_data(scope: Scope) -> None:
-    """Refuse addresses inside variables: a map's value is bytes, and nobody would fill them in."""
+def unfilled(scope: Scope) -> Iterator[tuple[str, int, str]]:
+    """Addresses that variables are initialised with: section, offset, what is there. Nobody fills them in: the bytes stay as they are."""
     for index, relocs in scope.elf.relocs.items():
-        if scope.roles[index] in DATA_ROLES and relocs:
-            raise scope.fail(
-                f"a variable is initialised with the address of '{relocs[0].symbol.name}'",
-                scope.elf.sections[index],
-                relocs[0].offset,
-                "set it in a program; BPF maps cannot be loaded with addresses in them",
-            )
+        if scope.roles[index] in DATA_ROLES:
+            for reloc in relocs:
+                yield scope.elf.sections[index].name, reloc.offset, reloc.symbol.name
 
 
 def _owner(scope: Scope, index: int, starts: list[int], reloc: Reloc) -> Body:
@@ -158,9 +155,10 @@ def _function(scope: Scope, section: Section, target: int, slot: int, offset: in
 def _map(scope: Scope, section: Section, symbol: Symbol, insn: Insn, offset: int) -> MapRef:
     place = symbol.value + insn.imm
     for known in scope.maps:
-        if known.offset == place:
+        if (known.section, known.offset) == (symbol.section, place):
             return MapRef(known.spec.name)
-    raise scope.fail(f"a reference to offset {place:#x} of '.maps', where no map starts", section, offset)
+    home = scope.elf.sections[symbol.section].name
+    raise scope.fail(f"a reference to offset {place:#x} of '{home}', where no map starts", section, offset)
 
 
 def _variable(scope: Scope, section: Section, symbol: Symbol, insn: Insn, offset: int) -> MapValueRef:
@@ -173,8 +171,10 @@ def _variable(scope: Scope, section: Section, symbol: Symbol, insn: Insn, offset
     return MapValueRef(target.name, place)
 
 
-def _extern(scope: Scope, symbol: Symbol, section: Section, offset: int) -> KfuncRef:
-    """A symbol that the object does not define: only a function in ``.ksyms`` can be resolved."""
+def _extern(scope: Scope, symbol: Symbol, section: Section, offset: int) -> KfuncRef | MapValueRef:
+    """A symbol that the object does not define: a function in ``.ksyms``, or a value of the kernel's configuration."""
+    if symbol.name in scope.kconfig:
+        return MapValueRef(KCONFIG, scope.kconfig[symbol.name])
     home = _extern_section(scope.btf, symbol.name)
     if home is None:
         raise scope.fail(
@@ -186,9 +186,8 @@ def _extern(scope: Scope, symbol: Symbol, section: Section, offset: int) -> Kfun
     name, is_function = home
     if name == ".ksyms" and is_function:
         return KfuncRef(symbol.name, weak=symbol.bind == Bind.WEAK)
-    what = "a kernel configuration value" if name == ".kconfig" else "a kernel variable"
     raise scope.fail(
-        f"'{symbol.name}' is {what}, which cannot be resolved",
+        f"'{symbol.name}' is a kernel variable, which cannot be resolved",
         section,
         offset,
         "pass the value in a global variable of the object",
@@ -199,7 +198,7 @@ def _extern_section(btf: Btf | None, name: str) -> tuple[str, bool] | None:
     """The DATASEC that lists an extern, and whether it is a function."""
     if btf is None:
         return None
-    for section in (".ksyms", ".kconfig"):
+    for section in (".ksyms", KCONFIG):
         found = btf.find(section, Kind.DATASEC)
         record = btf[found] if found is not None else None
         if isinstance(record, DataSec):

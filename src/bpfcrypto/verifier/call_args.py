@@ -1,6 +1,6 @@
 """The arguments of helpers: what each register has to be, and what the call may learn from it.
 
-A row of abi/helpers names a kind for each argument; the tables here say which registers that kind takes, and a function per kind does
+A row of abi/helpers names a kind for each argument; call_rules says which registers that kind takes, and a function per kind does
 what goes beyond: sizes, references, locks, slots. The order is the kernel's, since the first rule that is broken is the verdict.
 Mirrors check_func_arg, check_reg_type and check_func_arg_reg_off of kernel/bpf/verifier.c in 6.18.
 """
@@ -12,17 +12,29 @@ from dataclasses import dataclass, field
 from errno import EACCES, EFAULT, EINVAL
 from typing import TYPE_CHECKING, Final
 
-from bpfcrypto.abi.helpers import Arg, Helper
+from bpfcrypto.abi.helpers import ARG_STRUCTS, Arg, Helper
 from bpfcrypto.abi.maps import MapType
 from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.btf.record import FieldKind
+from bpfcrypto.btf.types import Kind
 from bpfcrypto.verifier import dynptr, graph, locks, mem_region
 from bpfcrypto.verifier.alu import is_pointer_value
+from bpfcrypto.verifier.call_rules import MEM_KINDS, OBJECT_KINDS, RULES, SOCK_OBJECT_KINDS, Rule
 from bpfcrypto.verifier.mem import check_access, check_alignment
-from bpfcrypto.verifier.mem_btf import check_offset
+from bpfcrypto.verifier.mem_btf import check_offset, struct_ids_match
 from bpfcrypto.verifier.mem_helper import Buffer, check_memory, check_sized
-from bpfcrypto.verifier.state import DynptrKind, Flag, FuncTarget, Reg, RegType, Rejected, SlotKind, not_modelled
-from bpfcrypto.verifier.typename import reg_name, type_name
+from bpfcrypto.verifier.state import (
+    BtfTarget,
+    DynptrKind,
+    Flag,
+    FuncTarget,
+    Reg,
+    RegType,
+    Rejected,
+    SlotKind,
+    not_modelled,
+)
+from bpfcrypto.verifier.typename import reg_name, struct_name, type_name
 
 if TYPE_CHECKING:
     from bpfcrypto.btf.record import SpecialField
@@ -30,100 +42,19 @@ if TYPE_CHECKING:
     from bpfcrypto.verifier.env import Environment
     from bpfcrypto.verifier.state import MapTarget, State
 
-_Kind = tuple[RegType, int]
-
 _T = RegType
-_MEM_KINDS: Final[tuple[_Kind, ...]] = (
-    (_T.STACK, 0),
-    (_T.PACKET, 0),
-    (_T.PACKET_META, 0),
-    (_T.MAP_KEY, 0),
-    (_T.MAP_VALUE, 0),
-    (_T.MEM, 0),
-    (_T.MEM, Flag.RINGBUF),
-    (_T.BUF, 0),
-    (_T.BTF_ID, Flag.TRUSTED),
-)
-_SCALARS: Final[tuple[_Kind, ...]] = ((_T.SCALAR, 0),)
-_SLOT_KINDS: Final[tuple[_Kind, ...]] = ((_T.MAP_VALUE, 0), (_T.BTF_ID, Flag.ALLOC))
-_OBJECT_KINDS: Final[tuple[_Kind, ...]] = ((_T.BTF_ID, 0), (_T.BTF_ID, Flag.TRUSTED), (_T.BTF_ID, Flag.RCU))
-_PERCPU_KINDS: Final[tuple[_Kind, ...]] = tuple((_T.BTF_ID, Flag.PERCPU | more) for more in (0, Flag.RCU, Flag.TRUSTED))
-_DYNPTR_KINDS: Final[tuple[_Kind, ...]] = ((_T.STACK, 0), (_T.DYNPTR, 0))
-_MAP_VALUES: Final[tuple[_Kind, ...]] = ((_T.MAP_VALUE, 0),)
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What an argument of a kind has to be.
-
-    Attributes:
-        kinds: register types and flags that fit, in the order in which a message lists them.
-        null: whether NULL, or what may be NULL, fits.
-        read_only: whether memory that must not be written fits.
-        write: whether the call may write to the memory.
-        fills: whether the call fills the memory, so that nothing needs to be there.
-        memory: whether it is memory of any kind; then slices of dynptrs fit, too.
-        release: whether the call takes a reference away.
-        size: bytes of memory whose size the call knows.
-        aligned: whether the memory has to be aligned to its size.
-        zero_ok: of a size, whether it may be 0.
-    """
-
-    kinds: tuple[_Kind, ...]
-    null: bool = False
-    read_only: bool = False
-    write: bool = False
-    fills: bool = False
-    memory: bool = False
-    release: bool = False
-    size: int = 0
-    aligned: bool = False
-    zero_ok: bool = False
-
-
-def _memory(**more: bool | int) -> Rule:
-    return Rule(_MEM_KINDS, memory=True, **more)  # type: ignore[arg-type]
-
-
-RULES: Final[Mapping[Arg, Rule]] = {
-    Arg.CTX: Rule(((_T.CTX, 0),)),
-    Arg.CTX_OR_NULL: Rule(((_T.CTX, 0),), null=True),
-    Arg.MAP: Rule(((_T.CONST_MAP, 0),)),
-    Arg.MAP_KEY: Rule(_MEM_KINDS),
-    Arg.MAP_VALUE: Rule(_MEM_KINDS),
-    Arg.MAP_VALUE_UNINIT: Rule(_MEM_KINDS, write=True, fills=True),
-    Arg.MAP_VALUE_OR_NULL: Rule(_MEM_KINDS, null=True),
-    Arg.MEM: _memory(read_only=True),
-    Arg.MEM_OR_NULL: _memory(read_only=True, null=True),
-    Arg.MEM_WRITE: _memory(write=True),
-    Arg.MEM_WRITE_OR_NULL: _memory(write=True, null=True),
-    Arg.MEM_UNINIT: _memory(write=True, fills=True),
-    Arg.LONG: _memory(write=True, fills=True, size=8, aligned=True),
-    Arg.INT: _memory(write=True, size=4, aligned=True),
-    Arg.SIZE: Rule(_SCALARS),
-    Arg.SIZE_OR_ZERO: Rule(_SCALARS, zero_ok=True),
-    Arg.CONST: Rule(_SCALARS),
-    Arg.CONST_STR: Rule(_MAP_VALUES),
-    Arg.FUNC: Rule(((_T.FUNC, 0),)),
-    Arg.STACK_OR_NULL: Rule(((_T.STACK, 0),), null=True),
-    Arg.SPIN_LOCK: Rule(_SLOT_KINDS),
-    Arg.TIMER: Rule(_MAP_VALUES),
-    Arg.KPTR_SLOT: Rule(_SLOT_KINDS),
-    Arg.KPTR_OR_NULL: Rule(_OBJECT_KINDS, null=True, release=True),
-    Arg.DYNPTR: Rule(_DYNPTR_KINDS, read_only=True),
-    Arg.DYNPTR_UNINIT: Rule(_DYNPTR_KINDS, write=True),
-    Arg.DYNPTR_RINGBUF: Rule(_DYNPTR_KINDS, release=True),
-    Arg.DYNPTR_RINGBUF_UNINIT: Rule(_DYNPTR_KINDS, write=True),
-    Arg.RINGBUF_MEM: Rule(((_T.MEM, Flag.RINGBUF),), release=True),
-    Arg.PERCPU_BTF_ID: Rule(_PERCPU_KINDS),
-}
-"""What the registers of each kind have to be. Kinds that have no row are not modelled."""
 
 _DYNPTRS: Final = frozenset({Arg.DYNPTR, Arg.DYNPTR_UNINIT, Arg.DYNPTR_RINGBUF, Arg.DYNPTR_RINGBUF_UNINIT})
 _PACKET: Final = frozenset({_T.PACKET, _T.PACKET_META})
 
-_OBJECTS_IN_SYSCALLS: Final = frozenset({"bpf_get_socket_cookie", "bpf_xdp_get_buff_len"})
+_IN_SYSCALLS: Final[Mapping[str, Arg]] = {
+    "bpf_get_socket_cookie": Arg.SOCK_OBJECT_OR_NULL,
+    "bpf_xdp_get_buff_len": Arg.BTF_ID,
+}
 """Helpers that take a socket or a packet of the kernel, not the context, in programs that run as system calls."""
+
+_SOCKET_MAPS: Final = frozenset({MapType.SOCKMAP, MapType.SOCKHASH})
+_VALUES: Final = frozenset({Arg.MAP_VALUE, Arg.MAP_VALUE_UNINIT, Arg.MAP_VALUE_OR_NULL})
 
 PACKET_ACCESS: Final = frozenset(
     f"bpf_{name}"
@@ -222,6 +153,8 @@ def check(env: Environment, state: State, helper: Helper, number: int, meta: Met
     """
     regno = number + 1
     arg = helper.args[number]
+    if helper.name in _IN_SYSCALLS and env.program.type is ProgType.SYSCALL:
+        arg = _IN_SYSCALLS[helper.name]
     reg = state.frames[-1].read(regno)
     if arg is Arg.ANYTHING:
         if is_pointer_value(env, reg):
@@ -229,11 +162,11 @@ def check(env: Environment, state: State, helper: Helper, number: int, meta: Met
         return
     if reg.type in _PACKET and not (mem_region.may_touch_packet(env) and helper.name in PACKET_ACCESS):
         raise Rejected(EACCES, "helper access to the packet is not allowed", register=regno, id="packet-helper")
-    rule = RULES.get(arg)
-    if rule is None or (helper.name in _OBJECTS_IN_SYSCALLS and env.program.type is ProgType.SYSCALL):
-        raise not_modelled(f"argument {number} of {helper.name}")
-    if meta.spec is not None and meta.spec.type in (MapType.SOCKMAP, MapType.SOCKHASH):
-        raise not_modelled("maps of sockets")
+    if arg in _VALUES and meta.spec is not None and meta.spec.type in _SOCKET_MAPS:
+        if arg is not Arg.MAP_VALUE:
+            raise Rejected(EINVAL, "invalid arg_type for sockmap/sockhash", register=regno, id="map-type")
+        arg = Arg.SOCK_OBJECT
+    rule = RULES[arg]
     if not (reg.is_null and rule.null):
         _check_type(env, reg, regno, arg, rule, helper, meta)
         check_pointer_offset(reg, regno, releases=rule.release, is_dynptr=arg in _DYNPTRS)
@@ -267,7 +200,7 @@ def _check_type(env: Environment, reg: Reg, regno: int, arg: Arg, rule: Rule, he
         raise Rejected(EACCES, text, register=regno, id="arg-type")
     if reg.type is not RegType.BTF_ID:
         return
-    if rule.kinds is _MEM_KINDS:
+    if rule.kinds is MEM_KINDS:
         if not rule.read_only:
             text = f"{helper.name}() may write into memory pointed by R{regno} type={reg_name(reg)}"
             raise Rejected(EACCES, text, register=regno, id="arg-type")
@@ -281,6 +214,19 @@ def _check_type(env: Environment, reg: Reg, regno: int, arg: Arg, rule: Rule, he
     if arg is Arg.KPTR_OR_NULL:
         assert meta.field is not None
         mem_region.check_kptr_type(env, meta.field, reg, regno)
+    elif rule.kinds in (OBJECT_KINDS, SOCK_OBJECT_KINDS):
+        _check_struct(env, reg, regno, "sock_common" if rule.kinds is SOCK_OBJECT_KINDS else ARG_STRUCTS[helper.name])
+
+
+def _check_struct(env: Environment, reg: Reg, regno: int, struct: str) -> None:
+    """That a typed pointer leads to a kernel struct of that name, or to one that begins with it."""
+    types = env.kernel_types
+    found = types.find(struct, Kind.STRUCT) if types is not None else None
+    if types is None or found is None:
+        raise not_modelled(f"struct {struct} as an argument")
+    if not struct_ids_match(env, reg.btf, reg.off, BtfTarget(types, found), strict=False):
+        text = f"R{regno} is of type {struct_name(reg.btf.btf, reg.btf.id)} but {struct} is expected"
+        raise Rejected(EACCES, text, register=regno, id="arg-type")
 
 
 def check_pointer_offset(reg: Reg, regno: int, *, releases: bool, is_dynptr: bool = False) -> None:
@@ -482,6 +428,9 @@ _CHECKERS: Final[Mapping[Arg, Callable[[_Call], None]]] = {
     Arg.MAP_VALUE: _map_value,
     Arg.MAP_VALUE_UNINIT: _map_value,
     Arg.MAP_VALUE_OR_NULL: _map_value,
+    Arg.IPV4_HEADER: _fixed_memory,
+    Arg.IPV6_HEADER: _fixed_memory,
+    Arg.TCP_HEADER: _fixed_memory,
     Arg.LONG: _fixed_memory,
     Arg.INT: _fixed_memory,
     Arg.SIZE: _size,

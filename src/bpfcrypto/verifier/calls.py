@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from errno import EACCES, EFAULT, EINVAL
 from typing import TYPE_CHECKING, Final
 
-from bpfcrypto.abi.helpers import BY_NAME, HELPERS, Helper, Ret
+from bpfcrypto.abi.helpers import BY_NAME, HELPERS, RESULT_STRUCTS, Helper, Ret
 from bpfcrypto.abi.maps import MAX_CPUS, MapType
 from bpfcrypto.btf.record import FieldKind
-from bpfcrypto.btf.types import Composite
+from bpfcrypto.btf.types import Composite, Kind
 from bpfcrypto.verifier import bounds, call_args, call_maps, callbacks, dynptr, mem_region, mem_stack, refs
 from bpfcrypto.verifier.branch import may_hold_lock
 from bpfcrypto.verifier.call_args import Meta
@@ -50,6 +50,13 @@ _BOUNDED: Final = frozenset(
     for name in ("get_stack", "get_task_stack", "probe_read_str", "probe_read_kernel_str", "probe_read_user_str")
 )
 """Helpers that return a length of at most the size of their buffer, or an error."""
+
+_ACQUIRES: Final = frozenset({"bpf_sk_lookup_tcp", "bpf_sk_lookup_udp", "bpf_skc_lookup_tcp"})
+_CASTS: Final = frozenset(
+    {"bpf_sk_fullsock", "bpf_tcp_sock"}
+    | {name for name in RESULT_STRUCTS if name.startswith("bpf_skc_to_") and name != "bpf_skc_to_unix_sock"}
+)
+"""Helpers whose result is the socket that they were given, so that it goes when that is released."""
 
 _CONST_LOOKUPS: Final = frozenset({MapType.ARRAY, MapType.PERCPU_ARRAY})
 
@@ -267,10 +274,7 @@ _SPECIAL: Final[Mapping[str, Callable[[_Call], bool]]] = {
 
 def _result(call: _Call) -> Reg:
     """What r0 holds after the call."""
-    make = _RESULTS.get(call.helper.ret)
-    if make is None:
-        raise not_modelled(f"the result of {call.helper.name}")
-    return make(call)
+    return _RESULTS[call.helper.ret](call)
 
 
 def _integer(call: _Call) -> Reg:
@@ -301,7 +305,11 @@ def _map_value(call: _Call) -> Reg:
         call.helper.name == "bpf_map_lookup_elem" and spec.type in _CONST_LOOKUPS and 0 <= meta.key < spec.max_entries
     )
     if not certain:
-        return Reg(RegType.MAP_VALUE, Flag.MAYBE_NULL, id=call.env.new_id(), target=target)
+        number = call.env.new_id()
+        held = 0
+        if call.helper.name == "bpf_map_lookup_elem" and spec.type in (MapType.SOCKMAP, MapType.SOCKHASH):
+            number = held = refs.acquire(call.env, call.state, call.index)
+        return Reg(RegType.MAP_VALUE, Flag.MAYBE_NULL, id=number, ref_obj_id=held, target=target)
     found = Reg(RegType.MAP_VALUE, target=target)
     return found._replace(id=call.env.new_id()) if may_hold_lock(call.env, found) else found
 
@@ -336,12 +344,37 @@ def _kptr(call: _Call) -> Reg:
     return Reg(RegType.BTF_ID, flags, id=number, ref_obj_id=number, target=target)
 
 
-def _current_task(call: _Call) -> Reg:
+def _kernel_struct(call: _Call, struct: str) -> BtfTarget:
     types = call.env.kernel_types
-    found = types.find("task_struct") if types is not None else None
+    found = types.find(struct, Kind.STRUCT) if types is not None else None
     if types is None or found is None:
-        raise not_modelled("bpf_get_current_task_btf without the kernel's types")
-    return Reg(RegType.BTF_ID, Flag.TRUSTED, target=BtfTarget(types, found))
+        raise not_modelled(f"struct {struct} as the result of {call.helper.name}")
+    return BtfTarget(types, found)
+
+
+def _current_task(call: _Call) -> Reg:
+    return Reg(RegType.BTF_ID, Flag.TRUSTED, target=_kernel_struct(call, "task_struct"))
+
+
+def _kernel_object(call: _Call) -> Reg:
+    target = _kernel_struct(call, RESULT_STRUCTS[call.helper.name])
+    number = call.env.new_id()
+    return Reg(RegType.BTF_ID, Flag.MAYBE_NULL, id=number, ref_obj_id=_cast(call), target=target)
+
+
+def _socket(kind: RegType) -> Callable[[_Call], Reg]:
+    def make(call: _Call) -> Reg:
+        number, ref = call.env.new_id(), _cast(call)
+        if call.helper.name in _ACQUIRES:
+            number = ref = refs.acquire(call.env, call.state, call.index)
+        return Reg(kind, Flag.MAYBE_NULL, id=number, ref_obj_id=ref)
+
+    return make
+
+
+def _cast(call: _Call) -> int:
+    """The reference that a socket keeps when it is looked at as one of another kind."""
+    return call.meta.ref_obj_id if call.helper.name in _CASTS else 0
 
 
 def _percpu(call: _Call) -> Reg:
@@ -363,8 +396,12 @@ _RESULTS: Final[Mapping[Ret, Callable[[_Call], Reg]]] = {
     Ret.RINGBUF_MEM_OR_NULL: _ringbuf_memory,
     Ret.DYNPTR_MEM_OR_NULL: _dynptr_memory,
     Ret.KPTR_OR_NULL: _kptr,
+    Ret.SOCKET_OR_NULL: _socket(RegType.SOCKET),
+    Ret.SOCK_COMMON_OR_NULL: _socket(RegType.SOCK_COMMON),
+    Ret.TCP_SOCK_OR_NULL: _socket(RegType.TCP_SOCK),
+    Ret.BTF_ID_OR_NULL: _kernel_object,
     Ret.BTF_ID_TRUSTED: _current_task,
     Ret.MEM_OR_BTF_ID: _percpu,
     Ret.MEM_OR_BTF_ID_OR_NULL: _percpu,
 }
-"""What each kind of result is; kinds without a row are not modelled."""
+"""What each kind of result is."""

@@ -24,7 +24,8 @@ from errno import E2BIG, EEXIST, EINVAL, ENOENT
 from typing import TYPE_CHECKING, Final
 
 from bpfcrypto.abi.helpers import BY_NAME, HELPERS
-from bpfcrypto.abi.kfuncs import KFUNCS, KfuncFlag
+from bpfcrypto.abi.kfuncs import CURRENT as KFUNCS
+from bpfcrypto.abi.kfuncs import KfuncFlag
 from bpfcrypto.isa.opcode import CALL, EXIT, GOTO, GOTOL, LDDW, MAY_GOTO, Class, Mode, PseudoCall, PseudoImm
 from bpfcrypto.spec import KfuncRef
 from bpfcrypto.verifier.env import Subprogram

@@ -11,7 +11,8 @@ from errno import EACCES, EFAULT, EINVAL, ESRCH
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from bpfcrypto.abi.kfuncs import KFUNCS, Kfunc, KfuncFlag
+from bpfcrypto.abi.kfuncs import CURRENT as KFUNCS
+from bpfcrypto.abi.kfuncs import Kfunc, KfuncFlag
 from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.btf.types import Composite, Func, FuncProto, Kind, Void
 from bpfcrypto.errors import BtfError
@@ -76,8 +77,6 @@ def call(env: Environment, state: State, _: Insn, index: int) -> None:
     elif name == "__bpf_trap":
         text = "unexpected __bpf_trap() due to uninitialized variable?"
         raise Rejected(EFAULT, text, id="trap")
-    elif name.startswith("bpf_xdp_metadata_rx_"):  # our programs are bound to no device
-        raise Rejected(EINVAL, "metadata kfuncs require device-bound program", id="device-bound")
     if kfunc.flags & _F.SLEEPABLE and not env.in_sleepable(state):
         text = f"program must be sleepable to call sleepable kfunc {name}"
         raise Rejected(EACCES, text, id="not-sleepable")
@@ -106,6 +105,13 @@ def call(env: Environment, state: State, _: Insn, index: int) -> None:
         callbacks.next_iteration(env, state, index, *meta.iterator)
 
 
+def check_known(env: Environment) -> None:
+    """That the kernel has every kfunc that the program cannot do without, whether a path leads there or not."""
+    for _, ref in sorted(env.program.refs.items()):
+        if isinstance(ref, KfuncRef) and not ref.weak and ref.name not in KFUNCS:
+            raise _absent(env, ref.name, weak=False)
+
+
 def _permitted(env: Environment, state: State, index: int) -> Meta:
     """The kfunc and its prototype, where it may be called at all."""
     ref = env.program.refs.get(index)
@@ -117,6 +123,11 @@ def _permitted(env: Environment, state: State, index: int) -> Meta:
     kfunc = KFUNCS.get(name)
     if kfunc is None:
         raise _absent(env, name, weak=isinstance(ref, KfuncRef) and ref.weak)
+    if name.startswith("bpf_xdp_metadata_rx_"):  # our programs are bound to no device
+        raise Rejected(EINVAL, "metadata kfuncs require device-bound program", id="device-bound")
+    if name == "bpf_iter_css_task_new" and env.program.type not in kfunc.types:
+        text = "css_task_iter is only allowed in bpf_lsm, bpf_iter and sleepable progs"
+        raise Rejected(EINVAL, text, id="kfunc-not-allowed")
     if env.program.type not in kfunc.types:
         text = f"calling kernel function {name} is not allowed"
         raise Rejected(EACCES, text, id="kfunc-not-allowed")

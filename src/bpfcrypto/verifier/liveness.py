@@ -28,7 +28,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.helpers import HELPERS
-from bpfcrypto.abi.kfuncs import KFUNCS
+from bpfcrypto.abi.kfuncs import CURRENT as KFUNCS
 from bpfcrypto.isa.opcode import FETCH, Kind, Op, PseudoCall
 from bpfcrypto.verifier.cfg import Flow, kfunc_name
 from bpfcrypto.verifier.state import FP

@@ -12,7 +12,7 @@ from errno import E2BIG, EBADF, EINVAL, EPROTO
 from typing import TYPE_CHECKING, Final
 
 from bpfcrypto.abi.errno import ENOTSUPP
-from bpfcrypto.abi.kfuncs import KFUNCS
+from bpfcrypto.abi.kfuncs import CURRENT as KFUNCS
 from bpfcrypto.abi.maps import MapType
 from bpfcrypto.isa.opcode import LDDW, Class, Mode, PseudoImm, is_known
 from bpfcrypto.spec import KfuncRef, MapRef, MapValueRef

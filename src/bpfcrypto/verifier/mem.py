@@ -10,10 +10,10 @@ from __future__ import annotations
 from errno import EACCES, EINVAL
 from typing import TYPE_CHECKING, Final
 
-from bpfcrypto.abi.ctx import LAYOUTS, FieldKind
+from bpfcrypto.abi.ctx import FieldKind, layout_of
 from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.isa.opcode import FETCH, Op
-from bpfcrypto.verifier import bounds, mem_btf, mem_region, mem_stack, refs, tnum
+from bpfcrypto.verifier import bounds, mem_btf, mem_region, mem_stack, refs, sockets, tnum
 from bpfcrypto.verifier.alu import forget_violation, is_pointer_value
 from bpfcrypto.verifier.bounds import Bounds
 from bpfcrypto.verifier.state import (
@@ -284,8 +284,14 @@ def check_access(
     elif kind in _SOCKETS:
         if write:
             raise _read_only(reg, regno)
-        raise not_modelled(f"loads from {reg_name(reg)}")
-    elif kind in (RegType.CONST_MAP, RegType.FLOW_KEYS, RegType.TP_BUFFER, RegType.BUF, RegType.ARENA):
+        sockets.check_load(reg, regno, off, size)
+    elif kind is RegType.CONST_MAP:
+        loaded = mem_btf.load_of_map(env, reg, regno, off, size, write=write)
+        if value >= 0:
+            regs[value] = loaded
+            loaded = None
+            _narrow(state, value, size, signed)
+    elif kind in (RegType.FLOW_KEYS, RegType.TP_BUFFER, RegType.BUF, RegType.ARENA):
         raise not_modelled(f"{'stores to' if write else 'loads from'} {reg_name(reg)}")
     else:
         raise _invalid(reg, regno)
@@ -378,7 +384,7 @@ def _context(
             raise refused
         env.max_ctx_offset = max(env.max_ctx_offset, off + size)
         return unknown
-    layout = LAYOUTS.get(kind)
+    layout = layout_of(kind, env.program.attach_type)
     if layout is None:
         raise not_modelled(f"the context of {kind.name.lower()} programs")
     field = layout.find(off, size, write=write)

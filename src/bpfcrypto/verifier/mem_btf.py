@@ -12,6 +12,8 @@ from enum import Enum, auto
 from errno import EACCES, EFAULT, EINVAL, EPERM
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from bpfcrypto.abi.maps import STRUCTS
+from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.btf.types import Array, Composite, Int, Kind, Ref
 from bpfcrypto.btf.walk import QUALIFIERS
 from bpfcrypto.errors import BtfError
@@ -24,6 +26,7 @@ from bpfcrypto.verifier.state import (
     Reg,
     RegType,
     Rejected,
+    not_modelled,
 )
 from bpfcrypto.verifier.typename import reg_name, struct_name
 
@@ -39,6 +42,11 @@ _SAFE: Final = TRUSTED | Flag.NON_OWN_REF
 _SOCKETS: Final = frozenset({RegType.SOCKET, RegType.SOCK_COMMON, RegType.TCP_SOCK})
 ALWAYS_TRUSTED: Final = _SOCKETS | {RegType.CONST_MAP}
 """Register types that stand for kernel objects without being typed pointers (reg2btf_ids)."""
+
+_WRITES_CONNECTIONS: Final = frozenset({ProgType.SCHED_CLS, ProgType.SCHED_ACT, ProgType.XDP})
+_MARK_SIZE: Final = 4
+_UNTYPED: Final = Reg(RegType.MEM, Flag.RDONLY | Flag.UNTRUSTED, target=MemTarget(0))
+"""A pointer to anything but a struct: it may be read, whatever is there."""
 
 _TAGS: Final = {"user": Flag.USER, "percpu": Flag.PERCPU, "rcu": Flag.RCU}
 
@@ -313,13 +321,59 @@ def check_object(env: Environment, state: State, regno: int, off: int, size: int
         raise Rejected(EINVAL, text, register=regno, id="not-gpl")
     _check_place(reg, regno, off, name)
     if write and not reg.flags & Flag.ALLOC:
-        raise Rejected(EACCES, "only read is supported", register=regno, id="btf-write")
+        _check_write(env, reg, regno, off, size)
+        return
     if reg.flags & Flag.ALLOC and not reg.flags & (Flag.NON_OWN_REF | Flag.RCU) and not reg.ref_obj_id:
         text = "verifier bug: ref_obj_id for allocated object must be non-zero"
         raise Rejected(EFAULT, text, register=regno, id="btf-access")
     step = access(reg, off, size)
     if not write and value >= 0:
         state.regs[value] = _loaded(env, state, reg, step)
+
+
+def _check_write(env: Environment, reg: Reg, regno: int, off: int, size: int) -> None:
+    """That a store to an object of the kernel is one that packet programs may make: the mark of a tracked connection."""
+    btf, type_id = reg.btf
+    text = "only read is supported"
+    if env.program.type in _WRITES_CONNECTIONS and struct_name(btf, type_id) in ("nf_conn", "nf_conn___init"):
+        record = btf[btf.find("nf_conn", Kind.STRUCT) or 0]
+        assert isinstance(record, Composite)
+        mark = next(member.bit_offset // 8 for member in record.members if member.name == "mark")
+        if off == mark and size <= _MARK_SIZE:
+            return
+        text = f"no write support to nf_conn at off {off}"
+        if off == mark:
+            end = mark + _MARK_SIZE
+            text = f"write access at off {off} with size {size} beyond the member of nf_conn ended at {end}"
+    raise Rejected(EACCES, text, register=regno, id="btf-write")
+
+
+def load_of_map(env: Environment, reg: Reg, regno: int, off: int, size: int, *, write: bool) -> Reg:
+    """What a load through the address of a map gives: a map is a kernel object that may be read (check_ptr_to_map_access).
+
+    Raises:
+        Rejected: it is a store, or not a member.
+    """
+    struct, types = STRUCTS[reg.map.spec.type], env.kernel_types
+    text, errno = "", EACCES
+    if not env.options.allow_ptr_leaks:
+        text, errno = f"'struct {struct}' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN", EPERM
+    elif off < 0:
+        text = f"R{regno} is {struct} invalid negative access: off={off}"
+    elif write:
+        text = f"only read from {struct} is supported"
+    if text:
+        raise Rejected(errno, text, register=regno, id="map-access")
+    found = types.find(struct, Kind.STRUCT) if types is not None else None
+    if types is None or found is None:
+        raise not_modelled(f"loads from struct {struct}")
+    step = access(Reg(RegType.BTF_ID, target=BtfTarget(types, found)), off, size)
+    if step.found is Found.SCALAR:
+        return SCALAR_UNKNOWN
+    if step.found is Found.UNTYPED:
+        return _UNTYPED
+    number = env.new_id() if step.flags & Flag.MAYBE_NULL else 0
+    return Reg(RegType.BTF_ID, step.flags, id=number, target=BtfTarget(types, step.id))
 
 
 def _check_place(reg: Reg, regno: int, off: int, name: str) -> None:
@@ -341,7 +395,7 @@ def _loaded(env: Environment, state: State, reg: Reg, step: Step) -> Reg:
     if step.found is Found.SCALAR:
         return SCALAR_UNKNOWN
     if step.found is Found.UNTYPED:
-        return Reg(RegType.MEM, Flag.RDONLY | Flag.UNTRUSTED, target=MemTarget(0))
+        return _UNTYPED
     flags = _worth(env, state, reg, step)
     number = env.new_id() if flags & Flag.MAYBE_NULL else 0
     return Reg(RegType.BTF_ID, flags, id=number, target=BtfTarget(reg.btf.btf, step.id))

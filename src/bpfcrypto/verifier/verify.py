@@ -229,6 +229,7 @@ class _Verifier:
     def _check(self) -> None:
         env = self.env
         program, types = env.program, env.spec.btf
+        kfuncs.check_known(env)
         if not check_btf.has_func_info(program, types):
             flow = cfg.find_subprograms(program, env.insns)
             check_btf.check_abnormal_return(flow, env.insns)

@@ -196,6 +196,41 @@ struct {
 	__array(values, struct inner);
 } nested_hash SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, 4);
+	__type(key, u32);
+	__type(value, u64);
+} sockets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKHASH);
+	__uint(max_entries, 4);
+	__type(key, u32);
+	__type(value, u64);
+} sockets_hash SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, 4);
+	__type(key, u32);
+	__type(value, u32);
+} xsks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct plain);
+} of_sockets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct plain);
+} of_tasks SEC(".maps");
+
 /* .bss.a: a list under a lock; .bss.b: a tree under a lock; .bss.c: a list and a tree of shared objects. */
 private(a) struct bpf_spin_lock list_lock; /* 0 */
 private(a) struct bpf_list_head list __contains(item, link); /* 8..24 */

@@ -15,5 +15,6 @@
 #include "vmlinux/packet.h"
 #include "vmlinux/bpf.h"
 #include "vmlinux/kernel.h"
+#include "vmlinux/network.h"
 
 #endif

@@ -129,6 +129,31 @@ struct bpf_sock {
 	__s32 rx_queue_mapping;
 };
 
+/* Iterators over what the kernel has. */
+struct bpf_iter_task {
+	__u64 __opaque[3];
+};
+
+struct bpf_iter_css {
+	__u64 __opaque[3];
+};
+
+struct bpf_iter_task_vma {
+	__u64 __opaque[1];
+};
+
+struct bpf_iter_css_task {
+	__u64 __opaque[1];
+};
+
+struct bpf_iter_kmem_cache {
+	__u64 __opaque[1];
+};
+
+struct bpf_iter_dmabuf {
+	__u64 __opaque[1];
+};
+
 struct bpf_tcp_sock {
 	__u32 snd_cwnd;
 	__u32 srtt_us;

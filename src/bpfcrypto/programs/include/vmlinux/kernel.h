@@ -71,11 +71,13 @@ struct bpf_map {
 
 struct net_device {
 	unsigned int mtu;
+	unsigned short needed_headroom;
 	unsigned int flags;
 	unsigned short hard_header_len;
 	int ifindex;
 	char name[16];
 	unsigned short type;
+	unsigned short needed_tailroom;
 };
 
 struct sock_common {
@@ -98,17 +100,33 @@ struct sk_buff {
 	struct net_device *dev;
 	struct sock *sk;
 	char cb[48];
+	unsigned long _skb_refdst;
+	unsigned long _nfct;
 	unsigned int len;
 	unsigned int data_len;
 	__u16 mac_len;
+	__u16 hdr_len;
 	__u16 queue_mapping;
 	__u8 cloned : 1;
+	__u8 pkt_type : 3;
+	__u8 ip_summed : 2;
+	__u8 l4_hash : 1;
+	__u8 encapsulation : 1;
+	__u16 tc_index;
+	__u16 csum_start;
+	__u16 csum_offset;
 	__u32 priority;
 	int skb_iif;
 	__u32 hash;
 	__be16 vlan_proto;
 	__u16 vlan_tci;
+	unsigned int napi_id;
+	__u32 secmark;
 	__u32 mark;
+	__be16 inner_protocol;
+	__u16 inner_transport_header;
+	__u16 inner_network_header;
+	__u16 inner_mac_header;
 	__be16 protocol;
 	__u16 transport_header;
 	__u16 network_header;
@@ -118,6 +136,123 @@ struct sk_buff {
 	unsigned char *head;
 	unsigned char *data;
 	unsigned int truesize;
+};
+
+/* Maps of each kind, as far as programs look into them through a map's address. */
+
+struct bpf_array {
+	struct bpf_map map;
+	u32 elem_size;
+	u32 index_mask;
+};
+
+struct bpf_htab {
+	struct bpf_map map;
+	atomic_t count;
+	u32 n_buckets;
+	u32 elem_size;
+};
+
+struct lpm_trie {
+	struct bpf_map map;
+	size_t n_entries;
+	size_t max_prefixlen;
+	size_t data_size;
+};
+
+struct bpf_stack_map {
+	struct bpf_map map;
+	u32 n_buckets;
+};
+
+struct bpf_dtab {
+	struct bpf_map map;
+	unsigned int items;
+	u32 n_buckets;
+};
+
+struct bpf_cpu_map {
+	struct bpf_map map;
+};
+
+struct xsk_map {
+	struct bpf_map map;
+	atomic_t count;
+};
+
+struct bpf_stab {
+	struct bpf_map map;
+};
+
+struct bpf_shtab {
+	struct bpf_map map;
+	u32 buckets_num;
+	u32 elem_size;
+	atomic_t count;
+};
+
+struct bpf_queue_stack {
+	struct bpf_map map;
+	u32 head;
+	u32 tail;
+	u32 size;
+};
+
+struct bpf_ringbuf_map {
+	struct bpf_map map;
+};
+
+struct bpf_local_storage_map {
+	struct bpf_map map;
+	u32 bucket_log;
+	u16 elem_size;
+};
+
+struct bpf_cgroup_storage_map {
+	struct bpf_map map;
+};
+
+struct bpf_bloom_filter {
+	struct bpf_map map;
+	u32 bitset_mask;
+	u32 hash_seed;
+	u32 nr_hash_funcs;
+};
+
+struct reuseport_array {
+	struct bpf_map map;
+};
+
+/* What the kernel's own tests of kptrs point to. */
+
+struct prog_test_member1 {
+	int a;
+};
+
+struct prog_test_member {
+	struct prog_test_member1 m;
+	int c;
+};
+
+struct prog_test_ref_kfunc {
+	int a;
+	int b;
+	struct prog_test_member memb;
+	struct prog_test_ref_kfunc *next;
+	refcount_t cnt;
+};
+
+/* At the end of an skb's head. */
+struct skb_shared_info {
+	__u8 flags;
+	__u8 meta_len;
+	__u8 nr_frags;
+	__u8 tx_flags;
+	unsigned short gso_size;
+	unsigned short gso_segs;
+	struct sk_buff *frag_list;
+	unsigned int gso_type;
+	u32 xdp_frags_size;
 };
 
 struct xdp_rxq_info {
@@ -140,8 +275,13 @@ struct xdp_buff {
 
 struct task_struct {
 	unsigned int flags;
+	int exit_code;
 	pid_t pid;
 	pid_t tgid;
+	struct task_struct *real_parent;
+	struct task_struct *group_leader;
+	u64 start_time;
+	u64 start_boottime;
 	char comm[16];
 };
 
