@@ -30,8 +30,8 @@ int of_packets(struct __sk_buff *skb)
 	nd_jiffies = bpf_jiffies64();
 	good |= ordered(nd_mono, bpf_ktime_get_ns());
 	good |= ordered(nd_boot, bpf_ktime_get_boot_ns()) << 1;
-	/* it stands still between two ticks, at most 10 ms */
-	good |= (ordered(nd_coarse, bpf_ktime_get_ns()) && nd_mono - nd_coarse < SECOND / 100) << 2;
+	/* it stands still between two ticks, at most 10 ms; a run that is held up meanwhile finds it ahead */
+	good |= (ordered(nd_coarse, bpf_ktime_get_ns()) && (s64)(nd_mono - nd_coarse) < (s64)SECOND / 100) << 2;
 	good |= (ordered(nd_tai, bpf_ktime_get_tai_ns()) && nd_tai > 1600000000ULL * SECOND) << 3;
 	good |= (nd_jiffies && bpf_jiffies64() - nd_jiffies < 1000) << 4;
 	return good;
