@@ -25,9 +25,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from bpfcrypto.crypto.skcipher import ALGORITHMS
 from bpfcrypto.embedded.jit import aes
-from bpfcrypto.embedded.jit.aes_native import LEVEL, NativeAes, native_aes
+from bpfcrypto.embedded.jit.aes_native import PASSES, NativeAes, native_aes
 from bpfcrypto.embedded.jit.aes_targets import TARGETS
-from bpfcrypto.embedded.jit.compile import Unit, compile_object
+from bpfcrypto.embedded.jit.compile import Passes, Unit, compile_object
 from bpfcrypto.embedded.jit.native_key import NativeKey
 
 SIZES = (16, 64, 256, 1024, 1408, 4096, 16384)
@@ -108,7 +108,7 @@ class Bench:
     def __init__(self, native: NativeAes) -> None:
         self._native = native
         self._evp = Libcrypto()
-        self._drivers: Unit = Unit(compile_object(DRIVERS, 0), ("ours", "theirs"))
+        self._drivers: Unit = Unit(compile_object(DRIVERS, Passes.NONE), ("ours", "theirs"))
         pointer, size = ctypes.c_void_p, ctypes.c_uint64
         self._ours = ctypes.CFUNCTYPE(
             None, size, pointer, pointer, pointer, size, pointer, pointer, size, ctypes.c_bool
@@ -204,23 +204,23 @@ def goal(case: Case) -> float:
     return BLOCK_GOAL if case.size == 16 and (case.mode, case.encrypt) != ("cbc", True) else BULK_GOAL
 
 
-def chosen(target: str | None, level: int) -> NativeAes:
+def chosen(target: str | None, passes: Passes) -> NativeAes:
     """The AES of this machine, or a forced one."""
-    if target is None and level == LEVEL:
+    if target is None and passes is PASSES:
         return native_aes()
     row = next(row for row in TARGETS if target in (None, row.name))
-    return NativeAes(row, Unit(compile_object(aes.module(row), level), aes.SYMBOLS))
+    return NativeAes(row, Unit(compile_object(aes.module(row), passes), aes.SYMBOLS))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--target", choices=[target.name for target in TARGETS])
-    parser.add_argument("--level", type=int, default=LEVEL, help="passes of the optimiser, 0 to 3")
+    parser.add_argument("--passes", type=Passes.__getitem__, default=PASSES, help="NONE, LIGHT or FULL")
     parser.add_argument("--only", default="", help="part of a case's name, such as 'cbc decrypt 128'")
     parser.add_argument("--json", action="store_true", help="one object per line")
     arguments = parser.parse_args()
-    bench = Bench(chosen(arguments.target, arguments.level))
+    bench = Bench(chosen(arguments.target, arguments.passes))
     if not arguments.json:
         print(f"{bench.title}; ns per call: median (quartiles) of {arguments.rounds} rounds")
         print(f"{'':16} {'bytes':>6} {'ours':>24} {'EVP':>24} {'cryptography':>13} {'ours/EVP':>9}")

@@ -11,9 +11,9 @@ import pytest
 
 from bpfcrypto.crypto.skcipher import ALGORITHMS, Buffer, Skcipher
 from bpfcrypto.embedded.jit import aes
-from bpfcrypto.embedded.jit.aes_native import LEVEL, NativeAes
+from bpfcrypto.embedded.jit.aes_native import PASSES, NativeAes
 from bpfcrypto.embedded.jit.aes_targets import TARGETS
-from bpfcrypto.embedded.jit.compile import Unit, compile_object, host
+from bpfcrypto.embedded.jit.compile import Passes, Unit, compile_object, host
 from bpfcrypto.embedded.jit.native_key import NativeKey
 
 llvm = pytest.importorskip("llvmlite.binding")
@@ -49,12 +49,12 @@ ALL_WAYS = pytest.mark.parametrize("way", runnable())
 
 
 @cache
-def native(way: str, level: int = LEVEL) -> NativeAes:
+def native(way: str, passes: Passes = PASSES) -> NativeAes:
     """Compiled for one of them."""
     name, only = WAYS[way]
     text = aes.module(TARGET[name])
     return NativeAes(
-        TARGET[name], Unit(compile_object(text, level), aes.SYMBOLS) if only is None else _compile_for(text, only)
+        TARGET[name], Unit(compile_object(text, passes), aes.SYMBOLS) if only is None else _compile_for(text, only)
     )
 
 

@@ -121,4 +121,4 @@ def test_self_test_runs_when_the_code_is_made() -> None:
     """Code made from a wrong key schedule never becomes an AES."""
     wrong = aes.module(TARGET[native(runnable()[0]).target.name]).replace("i32 27", "i32 29")
     with pytest.raises(InternalError, match="failed its self-test"):
-        NativeAes(native(runnable()[0]).target, Unit(compile_object(wrong, 0), aes.SYMBOLS))
+        NativeAes(native(runnable()[0]).target, Unit(compile_object(wrong), aes.SYMBOLS))

@@ -10,12 +10,12 @@ from functools import cache as memoise
 from bpfcrypto.embedded.jit import aes, cache
 from bpfcrypto.embedded.jit.aes_selftest import check
 from bpfcrypto.embedded.jit.aes_targets import Target, choose
-from bpfcrypto.embedded.jit.compile import Unit, compile_object, host
+from bpfcrypto.embedded.jit.compile import Passes, Unit, compile_object, host
 from bpfcrypto.embedded.jit.stamp import stamp
 from bpfcrypto.errors import NotSupportedError
 
 # the code is in the form that it shall have: passes of the optimiser find nothing in it and take three times as long as the rest
-LEVEL = 0
+PASSES = Passes.NONE
 
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_uint64
 _ECB = (ctypes.c_int, _POINTER, _POINTER, _POINTER, _SIZE)
@@ -92,5 +92,5 @@ def _native_aes() -> NativeAes:
     if target is None:
         raise NotSupportedError("AES in machine code", requires="a CPU with AES instructions")
     name = cache.key("aes", target.name, host().identity, stamp())
-    image = cache.remembered(name, lambda: compile_object(aes.module(target), LEVEL))
+    image = cache.remembered(name, lambda: compile_object(aes.module(target), PASSES))
     return NativeAes(target, Unit(image, aes.SYMBOLS))

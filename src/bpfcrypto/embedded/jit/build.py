@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bpfcrypto.embedded.jit import cache
-from bpfcrypto.embedded.jit.compile import compile_object, host, level_for
+from bpfcrypto.embedded.jit.compile import compile_object, host, passes_for
 from bpfcrypto.embedded.jit.links import Link
 from bpfcrypto.embedded.jit.lower import Lowered, lower
 from bpfcrypto.embedded.jit.stamp import stamp
@@ -79,7 +79,7 @@ def build(
 
 def compile_lowered(lowered: Lowered, size: int) -> Built:
     """Compile a module that stands for ``size`` instructions."""
-    image = compile_object(lowered.text, level_for(size))
+    image = compile_object(lowered.text, passes_for(size, loops=lowered.loops))
     return Built(image, lowered.links, lowered.requests, lowered.exports)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import threading
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,23 @@ if TYPE_CHECKING:
 _LOCK = threading.RLock()
 _numbers = itertools.count()
 
-OPTIMISE_BELOW = 1000
-"""Instructions of a program up to which all passes of O2 are worth their time."""
+_WORTH_PASSES = 1000
+"""Instructions of a program up to which passes are worth their time."""
 
-PLAIN_FROM = 2000
-"""Instructions of a program from which on no passes are run, and code is generated as at O1."""
+
+class Passes(Enum):
+    """What is done to a module before code is generated; the value names passes of llvmlite, where they are not LLVM's own choice."""
+
+    NONE = ()
+    LIGHT = (
+        "sroa",
+        "simplify_cfg",
+        "instruction_combine",
+        "new_gvn",
+        "dead_store_elimination",
+        "simplify_cfg",
+    )
+    FULL = ("O2",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +110,19 @@ def host() -> Host:
     )
 
 
-def level_for(insns: int) -> int:
-    """The optimisation that a program of so many instructions is worth: 2, 1 or 0 (no passes)."""
-    return 2 if insns <= OPTIMISE_BELOW else 1 if insns < PLAIN_FROM else 0
+def passes_for(insns: int, *, loops: bool) -> Passes:
+    """What a program of so many instructions is worth. Only loops gain from the dearer passes, which vectorise and unroll them."""
+    if insns > _WORTH_PASSES:
+        return Passes.NONE
+    return Passes.FULL if loops else Passes.LIGHT
 
 
-def compile_object(text: str, level: int = 2) -> bytes:
+def compile_object(text: str, passes: Passes = Passes.FULL) -> bytes:
     """The object file of a module.
 
     Args:
         text: LLVM IR.
-        level: passes of O2, of O1, or none; code generation is O1 without passes.
+        passes: what is done to it; without any, code generation is that of O1.
 
     Raises:
         InternalError: LLVM refuses the text, which is a defect of whoever wrote it.
@@ -117,7 +132,7 @@ def compile_object(text: str, level: int = 2) -> bytes:
         machine = llvm.Target.from_triple(host().triple).create_target_machine(
             cpu=host().cpu,
             features=host().flags,
-            opt=max(level, 1),
+            opt=1 if passes is Passes.NONE else 2,
             reloc="pic",
             codemodel="small",
             jit=True,
@@ -129,11 +144,19 @@ def compile_object(text: str, level: int = 2) -> bytes:
             module.verify()
         except RuntimeError as error:
             raise InternalError("LLVM refuses the code made for a program", state=str(error)) from error
-        if level:
-            options = llvm.create_pipeline_tuning_options(speed_level=level)
-            builder = llvm.create_pass_builder(machine, options)
-            builder.getModulePassManager().run(module, builder)
+        if passes is not Passes.NONE:
+            builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+            _manager(llvm, builder, passes).run(module, builder)
         return bytes(machine.emit_object(module))
+
+
+def _manager(llvm: Any, builder: Any, passes: Passes) -> Any:
+    if passes is Passes.FULL:
+        return builder.getModulePassManager()
+    manager = llvm.create_new_module_pass_manager()
+    for name in passes.value:
+        getattr(manager, f"add_{name}_pass")()
+    return manager
 
 
 @cache

@@ -57,6 +57,12 @@ class Function:
     blocks: dict[int, Block]
     arguments: int
 
+    @property
+    def has_loops(self) -> bool:
+        """Whether a block leads back to one before it."""
+        order = {start: number for number, start in enumerate(self.blocks)}
+        return any(order[to] <= order[each.start] for each in self.blocks.values() for to in each.successors)
+
 
 class Graph:
     """The functions of a program.

@@ -69,12 +69,14 @@ class Lowered:
         links: the entries of its table.
         requests: slot, counted from REQUESTS_FROM -> what is asked of Python there besides what the slot calls.
         exports: slots of functions that can be called from outside, the program's own first.
+        loops: whether anything in it goes round.
     """
 
     text: str
     links: tuple[Link, ...]
     requests: Mapping[int, str]
     exports: tuple[int, ...]
+    loops: bool
 
 
 def symbol(slot: int, program: str = "") -> str:
@@ -133,6 +135,7 @@ class _Module:
         self.links = links or Links()
         self.prefix = prefix
         self.requests: dict[int, str] = {}
+        self.loops = False
         self.graph = Graph(program, insns, facts.is_reached if facts is not None else lambda _: True)
         self._unwinds: dict[int, bool] = {}
 
@@ -144,7 +147,7 @@ class _Module:
         """The module of this program alone."""
         functions = self._functions(exports)
         text = "\n".join((self.links.definition(), _PREAMBLE, self._main(), *functions))
-        return Lowered(text, self.links.entries, self.requests, exports)
+        return Lowered(text, self.links.entries, self.requests, exports, self.loops)
 
     def lower_named(self) -> str:
         """Its functions, and one of the program's name."""
@@ -163,7 +166,9 @@ class _Module:
             if start in done:
                 continue
             done.add(start)
-            function = FunctionText(self, self.graph.function(start), exported=exported and start in exports)
+            graph = self.graph.function(start)
+            self.loops |= graph.has_loops
+            function = FunctionText(self, graph, exported=exported and start in exports)
             functions.append(function.lower())
             waiting += function.callees
         return functions

@@ -130,6 +130,7 @@ def _loop(text: Text, site: FunctionText) -> str | None:
     text.do(f"br i1 {text.emit(f'icmp ult i32 {index}, {rounds}')}, label %{body}, label %{done}")
     text.open(body)
     site.callees.append(start)
+    site.module.loops = True
     number = text.emit(f"zext i32 {index} to i64")
     result = site.call_function(start, [number, context][: site.module.graph.function(start).arguments])
     text.do(f"{following} = add i32 {index}, 1")

@@ -71,6 +71,12 @@ REQUESTS: Mapping[str, Native] = {"load": _load, "store": _store, "packet": _pac
 class MachineCode:
     """The compiled form of an interpreter's program.
 
+    Attributes:
+        interpreter: the same program to interpret.
+        main: address of the function that a run begins with.
+        entry: address of the program itself, which tail calls go to.
+        runs: the collection's runs.
+
     Args:
         interpreter: the program.
         built: its code.
@@ -89,11 +95,12 @@ class MachineCode:
     ) -> None:
         self.interpreter = interpreter
         self._natives = {**natives, **{slot: REQUESTS[name] for slot, name in built.requests.items()}}
-        self._runs = runs
+        self.runs = runs
         self._unit = Unit(built.image, (SYMBOL, MAIN, *map(symbol, built.exports)))
         self._functions = {slot: _FUNCTION(self._unit.address(symbol(slot))) for slot in built.exports}
         self.entry = self._unit.address(symbol(0))
-        self._main = _MAIN(self._unit.address(MAIN))
+        self.main = self._unit.address(MAIN)
+        self._main = _MAIN(self.main)
         self._python = _PYTHON(self._from_code)
         table = (_WORD * max(len(built.links), 1)).from_address(self._unit.address(SYMBOL))
         for number, link in enumerate(built.links):
@@ -108,7 +115,7 @@ class MachineCode:
         """Run the program once; as :meth:`Interpreter.run`."""
         running = Running(state)
         address = ctypes.addressof(running.record)
-        self._runs.by_address[address] = running
+        self.runs.by_address[address] = running
         state.tail_calls = 0
         assert isinstance(state.memory, MachineMemory)
         state.memory.record = running.record
@@ -116,7 +123,7 @@ class MachineCode:
             retval: int = self._main(address, context)
             return retval if running.pending is None else self._end(running, address)
         finally:
-            del self._runs.by_address[address]
+            del self.runs.by_address[address]
 
     def _end(self, running: Running, address: int) -> int:
         """The run was ended from Python: by an exception of the program's, which gives its result, or by one of ours."""
@@ -133,7 +140,7 @@ class MachineCode:
 
     def _from_code(self, address: int, slot: int, *arguments: int) -> int:
         """Run a helper in Python for compiled code."""
-        running = self._runs.by_address[address]
+        running = self.runs.by_address[address]
         state = running.state
 
         def call(callback: int, *given: int) -> int:

@@ -19,7 +19,6 @@ from bpfcrypto.embedded.jit.stamp import stamp
 from bpfcrypto.errors import InternalError, NotSupportedError
 
 _OBJECTS = tuple(sorted((Path(__file__).parent / "runtime").glob("*.bpf.o")))
-_LEVEL = 2
 _lock = threading.Lock()
 
 
@@ -46,7 +45,7 @@ def _build() -> bytes:
     programs = [each for path in _OBJECTS for each in load_spec(path.read_bytes(), path.name).programs.values()]
     text, links = lower_all(programs)
     names = tuple(each.name for each in programs)
-    return Built(compile_object(text, _LEVEL), links, {}, (), names).pack()
+    return Built(compile_object(text), links, {}, (), names).pack()
 
 
 def _resolve(link: Link) -> int:
