@@ -160,13 +160,13 @@ class EmbeddedProgram:
         with self._surface.cpus.hold(cpu) as held:
             if self._surface.closed:
                 raise refuse(EBADF, f"program '{self.name}': its collection is closed")
+            check_flags(self.type, flags)
+            check_attach_type(self.spec)
             surface = self._surface
             memory = Memory(surface.memory) if self.machine is None else MachineMemory(surface.memory)
             state = RunState(
                 memory, self.spec, held, trace=surface.trace, interfaces=surface.interfaces, user=surface.user
             )
-            check_flags(self.type, flags)
-            check_attach_type(self.spec)
             try:
                 return self._runner(self, state, data, ctx, repeat, flags)
             finally:
