@@ -106,9 +106,9 @@ def call(env: Environment, state: State, _: Insn, index: int) -> None:
 
 def check_known(env: Environment) -> None:
     """That the kernel has every kfunc that the program cannot do without, whether a path leads there or not."""
-    for _, ref in sorted(env.program.refs.items()):
-        if isinstance(ref, KfuncRef) and not ref.weak and ref.name not in KFUNCS:
-            raise _absent(env, ref.name, weak=False)
+    needed = {ref.name for ref in env.program.refs.values() if isinstance(ref, KfuncRef) and not ref.weak}
+    if missing := sorted(needed - KFUNCS.keys()):
+        raise _absent(env, missing[0], weak=False)
 
 
 def _permitted(env: Environment, state: State, index: int) -> Meta:
