@@ -59,6 +59,14 @@ _TAKES_LOCK: Final = frozenset({"bpf_res_spin_lock", "bpf_res_spin_lock_irqsave"
 _PERCPU_LIMIT: Final = 512
 """Bytes of a per-CPU object (BPF_GLOBAL_PERCPU_MA_MAX_SIZE)."""
 
+_S32: Final = (-(1 << 31), (1 << 31) - 1)
+_DEFERS: Final = {
+    "bpf_wq_set_callback_impl": (callbacks.timer, (0, 0)),
+    "bpf_task_work_schedule_signal_impl": (callbacks.task_work, _S32),
+    "bpf_task_work_schedule_resume_impl": (callbacks.task_work, _S32),
+}
+"""kfuncs that register a callback that may sleep: how it is entered, and what it may return."""
+
 _KERNEL_CONTEXTS: Final = {ProgType.SCHED_CLS: "sk_buff", ProgType.SCHED_ACT: "sk_buff", ProgType.XDP: "xdp_buff"}
 
 
@@ -82,6 +90,9 @@ def call(env: Environment, state: State, _: Insn, index: int) -> None:
     kfunc_args.check(env, state, meta, index)
     if name == "bpf_rbtree_add_impl":
         _order(env, state, meta, index)
+    elif name in _DEFERS:
+        enter, allowed = _DEFERS[name]
+        callbacks.call_back_later(env, state, meta.subprog, index, enter, sleepable=True, allowed=allowed)
     _rcu_section(env, state, kfunc)
     _preempt_section(state, kfunc)
     if state.active_irq_id and kfunc.flags & _F.SLEEPABLE:
