@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from bpfcrypto.abi.helpers import HELPERS  # noqa: E402
 from bpfcrypto.abi.kfuncs import KFUNCS, Kfunc  # noqa: E402
 from bpfcrypto.abi.maps import FIELD_TYPES, NOT_EMBEDDED, MapType  # noqa: E402
-from bpfcrypto.abi.progs import SECTIONS, ProgType  # noqa: E402
+from bpfcrypto.abi.progs import OPEN_SECTIONS, SECTIONS, ProgType  # noqa: E402
 
 PAGE = ROOT / "docs/reference/support.md"
 LOADED = (ProgType.SCHED_CLS, ProgType.SCHED_ACT, ProgType.XDP, ProgType.SYSCALL)
@@ -53,10 +53,12 @@ def programs() -> str:
         return " ".join(f"`{name}`" for name, section in SECTIONS.items() if section.type is kind)
 
     rows = [(f"`{kind.name}`", "yes", sections(kind)) for kind in LOADED]
+    stems = " ".join(f"`{stem}`" for stem in OPEN_SECTIONS)
     others = ", ".join(f"`{kind.name}`" for kind in ProgType if kind not in (ProgType.UNSPEC, *LOADED))
     return (
         f"## Program types\n\n{table(('type', 'supported', 'sections'), rows)}\n"
-        f"Not loaded, by neither engine: {others}. They call no crypto kfuncs.\n"
+        f"Names that begin with one of {stems} and go on with `/` or `_` mean the same: `tc/entry`, `xdp_pass`.\n\n"
+        f"Not loaded, by neither engine: {others}. They call no crypto kfuncs. Objects that have them beside others are loaded without them.\n"
     )
 
 

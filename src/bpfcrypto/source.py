@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bpfcrypto.abi.maps import RINGS, MapType
 from bpfcrypto.errors import ObjectError
 from bpfcrypto.loader.load import load_spec
 from bpfcrypto.spec import CollectionSpec, ProgramSpec
@@ -30,6 +32,32 @@ def read_source(source: Source | CollectionSpec) -> CollectionSpec:
     except OSError as error:
         raise ObjectError(f"cannot be read: {error.strerror}", source=os.fspath(source)) from error
     return load_spec(data, os.fspath(source))
+
+
+_WITHOUT_ELEMENTS = frozenset(
+    {
+        MapType.PERF_EVENT_ARRAY,
+        MapType.CGROUP_STORAGE,
+        MapType.PERCPU_CGROUP_STORAGE,
+        MapType.SK_STORAGE,
+        MapType.INODE_STORAGE,
+        MapType.TASK_STORAGE,
+        MapType.CGRP_STORAGE,
+    }
+)
+"""Types of maps whose number of elements is 0, or that have as many as there are CPUs then."""
+
+_ONE_PAGE = 4096
+
+
+def as_judged(spec: CollectionSpec) -> CollectionSpec:
+    """The object as its programs are judged: a map that gets its number of elements from user space, before loading, has one."""
+    missing = {
+        name: replace(each, max_entries=_ONE_PAGE if each.type in RINGS else 1)
+        for name, each in spec.maps.items()
+        if not each.max_entries and each.type not in _WITHOUT_ELEMENTS
+    }
+    return replace(spec, maps={**spec.maps, **missing}) if missing else spec
 
 
 def choose_programs(spec: CollectionSpec, names: Iterable[str] | None) -> tuple[ProgramSpec, ...]:

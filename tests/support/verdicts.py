@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bpfcrypto.embedded.kernel_types import kernel_types
 from bpfcrypto.kernel.engine import KernelEngine
 from bpfcrypto.loader.core import apply_core
-from bpfcrypto.source import choose_programs, read_source
+from bpfcrypto.source import as_judged, choose_programs, read_source
 from bpfcrypto.verifier.env import Options
 from bpfcrypto.verifier.verify import Verification, verify
 
@@ -70,7 +70,7 @@ def judge(program: ProgramSpec, spec: CollectionSpec, *, log_level: int = 1) -> 
 
 def compare(source: Source | CollectionSpec, *, programs: Iterable[str] | None = None) -> list[Pair]:
     """Judge an object's programs twice."""
-    spec = read_source(source)
+    spec = as_judged(read_source(source))
     chosen = choose_programs(spec, programs)
     theirs = KernelEngine().check(spec, programs=[program.name for program in chosen])
     return [Pair(judge(program, spec), verdict) for program, verdict in zip(chosen, theirs, strict=True)]

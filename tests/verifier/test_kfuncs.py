@@ -9,6 +9,7 @@ import pytest
 from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.embedded.kernel_types import kernel_types
 from bpfcrypto.isa.insn import Insn
+from bpfcrypto.kernel.engine import KernelEngine
 from bpfcrypto.spec import CollectionSpec, KfuncRef, ProgramSpec
 from bpfcrypto.verifier.verify import verify
 
@@ -35,3 +36,21 @@ def test_a_kfunc_that_nobody_has(name: str, weak: bool, errno: int) -> None:
     assert verdict.errno == errno
     if errno:
         assert verdict.message == f"kfunc '{name}' is not known"
+
+
+@pytest.mark.kernel
+def test_the_kernel_engine_says_the_same() -> None:
+    """Both name the first of them, in the same words."""
+    refs = {2: KfuncRef("bpf_nobody_has_this"), 3: KfuncRef("bpf_nobody_has_that")}
+    calls = (Insn(0xB7), Insn(0x15, off=2), Insn(0x85, src=2, imm=1), Insn(0x85, src=2, imm=2), Insn(0x95))
+    program = ProgramSpec("p", "tc", ProgType.SCHED_CLS, calls, refs=refs)
+    spec = CollectionSpec("x.o", "GPL", programs={"p": program})
+
+    ours = verify(program, spec, program.insns, kernel_types=kernel_types())
+    [theirs] = KernelEngine().check(spec)
+
+    assert (
+        (ours.errno, ours.message)
+        == (theirs.errno, theirs.message)
+        == (ESRCH, "kfunc 'bpf_nobody_has_that' is not known")
+    )

@@ -30,7 +30,7 @@ from bpfcrypto.embedded.testrun import LOOPBACK
 from bpfcrypto.embedded.usermem import UserMemory
 from bpfcrypto.engine import Capabilities
 from bpfcrypto.errors import NotSupportedError, ObjectError, RunError
-from bpfcrypto.source import choose_programs, read_source
+from bpfcrypto.source import as_judged, choose_programs, read_source
 from bpfcrypto.spec import CollectionSpec
 
 if TYPE_CHECKING:
@@ -231,6 +231,8 @@ class EmbeddedEngine:
     def check(self, source: Source | CollectionSpec, *, programs: Iterable[str] | None = None) -> tuple[Verdict, ...]:
         """The verifier's verdict on each program, in file order; a rejection is a result here, not an exception.
 
+        A map that user space gives its number of elements before loading is taken to have one.
+
         Maps are not created, and helpers and kfuncs that only the kernel engine can run are judged by the kernel's rules as well.
 
         Args:
@@ -240,7 +242,7 @@ class EmbeddedEngine:
         Raises:
             ObjectError: the object cannot be used, or has no such program.
         """
-        spec = read_source(source)
+        spec = as_judged(read_source(source))
         return tuple(
             judge_program(program, spec, cpus=self._cpus, progress=self._progress)
             for program in choose_programs(spec, programs)

@@ -21,7 +21,7 @@ from bpfcrypto.kernel.loading import Loading
 from bpfcrypto.kernel.maps import KernelMap
 from bpfcrypto.kernel.maps_keyless import live_map
 from bpfcrypto.kernel.program import KernelProgram
-from bpfcrypto.source import choose_programs, read_source
+from bpfcrypto.source import as_judged, choose_programs, read_source
 from bpfcrypto.spec import CollectionSpec, MapSpec, ProgramSpec
 
 PathLike = str | os.PathLike[str]
@@ -76,6 +76,8 @@ class KernelEngine:
     def check(self, source: Source | CollectionSpec, *, programs: Iterable[str] | None = None) -> tuple[Verdict, ...]:
         """The kernel's verdict on each program, in file order; a rejection is a result here, not an exception.
 
+        A map that user space gives its number of elements before loading is taken to have one.
+
         Args:
             source: a path, the bytes of an ELF file, or a spec.
             programs: names of the programs to judge; None judges every one that is marked for loading.
@@ -85,7 +87,7 @@ class KernelEngine:
             PrivilegeError: a capability is missing.
             SyscallError: the kernel refuses a map or the types.
         """
-        spec = read_source(source)
+        spec = as_judged(read_source(source))
         chosen = choose_programs(spec, programs)
         with Loading(spec, chosen) as loading:
             return tuple(loading.check(program) for program in chosen)

@@ -86,7 +86,8 @@ class Loading:
         try:
             ready = self.prepared(program)
         except NotSupportedError as error:
-            return Verdict(program.name, program.section, program.type, False, errno.ESRCH, str(error))
+            text = f"{error.feature} is not known" if error.feature.startswith("kfunc ") else str(error)
+            return Verdict(program.name, program.section, program.type, False, errno.ESRCH, text, log=text)
         said = judge(program, ready.request, absent=ready.absent)
         if said.accepted:
             return said

@@ -132,7 +132,16 @@ def loop(_: Environment, caller: Frame, callee: Frame) -> None:
 
 def timer(_: Environment, caller: Frame, callee: Frame) -> None:
     """``callback(map, key, value)`` of a timer or work queue."""
-    target = MapTarget(caller.regs[1].map.spec)
+    _element_of(callee, caller.regs[1].map)
+
+
+def task_work(_: Environment, caller: Frame, callee: Frame) -> None:
+    """``callback(map, key, value)`` of work that a task does."""
+    _element_of(callee, caller.regs[3].map)
+
+
+def _element_of(callee: Frame, found: MapTarget) -> None:
+    target = MapTarget(found.spec)
     _arguments(callee, *(Reg(kind, target=target) for kind in (RegType.CONST_MAP, RegType.MAP_KEY, RegType.MAP_VALUE)))
 
 

@@ -80,6 +80,7 @@ class ArgKind(Enum):
     MAP = auto()
     IRQ_FLAG = auto()
     RES_LOCK = auto()
+    DEFERRED = auto()
     OBJECT = auto()
     CALLBACK = auto()
     MEMORY = auto()
@@ -91,8 +92,10 @@ _BY_STRUCT: Final = {
     "bpf_list_node": ArgKind.LIST_NODE,
     "bpf_rb_root": ArgKind.RB_ROOT,
     "bpf_rb_node": ArgKind.RB_NODE,
+    "bpf_wq": ArgKind.DEFERRED,
+    "bpf_task_work": ArgKind.DEFERRED,
 }
-_NOT_MODELLED: Final = frozenset({"bpf_wq", "bpf_task_work"})
+_DEFERRED: Final = frozenset({FieldKind.WORKQUEUE, FieldKind.TASK_WORK})
 
 
 @dataclass(slots=True)
@@ -237,6 +240,7 @@ def _pointer(a: _Argument) -> ArgKind:
     if kind is ArgKind.MAP:
         if not isinstance(reg.target, MapTarget):
             raise a.refuse(f"pointer in R{a.regno} isn't map pointer")
+        _check_same_map(a, reg.target)
         meta.map = reg.target
     if kind in (ArgKind.MAP, ArgKind.ALLOCATED, ArgKind.OBJECT) and (meta.trusted or meta.rcu) and not is_trusted(reg):
         if not meta.rcu:
@@ -265,8 +269,6 @@ def _kind(a: _Argument) -> ArgKind:
         return ArgKind.ITER
     if struct in _BY_STRUCT:
         return _BY_STRUCT[struct]
-    if struct in _NOT_MODELLED:
-        raise not_modelled(f"struct {struct} as an argument of {a.meta.kfunc.name}")
     if struct == _RES_LOCK:
         return ArgKind.RES_LOCK
     if reg.type is RegType.BTF_ID or reg.type in ALWAYS_TRUSTED:
@@ -468,6 +470,25 @@ def _irq_flag(a: _Argument) -> None:
         dynptr.restore_irq(a.env, a.state, a.regno, by_lock)
 
 
+def _check_same_map(a: _Argument, target: MapTarget) -> None:
+    """That deferred work is told the map that it lies in."""
+    before, kinds = a.meta.map, {field.kind for field in a.env.record(target.spec)} & _DEFERRED
+    if before is None or not kinds or (before.spec is target.spec and before.uid == target.uid):
+        return
+    what, first = ("bpf_task_work", 2) if FieldKind.TASK_WORK in kinds else ("workqueue", 1)
+    text = f"{what} pointer in R{first} map_uid={before.uid} doesn't match map pointer in R{first + 1} map_uid={target.uid}"
+    raise a.refuse(text, "map-uid")
+
+
+def _deferred(a: _Argument) -> None:
+    """Work that a map value keeps and that runs later."""
+    if a.reg.type is not RegType.MAP_VALUE or a.reg.flags:
+        raise a.refuse(f"arg#{a.number} doesn't point to a map value")
+    kind = FieldKind.WORKQUEUE if a.target.name == FieldKind.WORKQUEUE.value else FieldKind.TASK_WORK
+    call_args.check_field_pointer(a.env, a.reg, a.regno, kind)
+    a.meta.map = a.reg.map
+
+
 def _res_lock(a: _Argument) -> None:
     if (a.reg.type, a.reg.flags) not in ((RegType.MAP_VALUE, 0), (RegType.BTF_ID, Flag.ALLOC)):
         raise a.refuse(f"arg#{a.number} doesn't point to map value or allocated object")
@@ -566,6 +587,7 @@ _CHECKERS: Final[Mapping[ArgKind, Callable[[_Argument], None]]] = {
     ArgKind.MAP: _map,
     ArgKind.IRQ_FLAG: _irq_flag,
     ArgKind.RES_LOCK: _res_lock,
+    ArgKind.DEFERRED: _deferred,
     ArgKind.OBJECT: _object,
     ArgKind.CALLBACK: _callback,
     ArgKind.MEMORY: _memory,

@@ -60,6 +60,14 @@ _TAKES_LOCK: Final = frozenset({"bpf_res_spin_lock", "bpf_res_spin_lock_irqsave"
 _PERCPU_LIMIT: Final = 512
 """Bytes of a per-CPU object (BPF_GLOBAL_PERCPU_MA_MAX_SIZE)."""
 
+_S32: Final = (-(1 << 31), (1 << 31) - 1)
+_DEFERS: Final = {
+    "bpf_wq_set_callback_impl": (callbacks.timer, (0, 0)),
+    "bpf_task_work_schedule_signal_impl": (callbacks.task_work, _S32),
+    "bpf_task_work_schedule_resume_impl": (callbacks.task_work, _S32),
+}
+"""kfuncs that register a callback that may sleep: how it is entered, and what it may return."""
+
 _KERNEL_CONTEXTS: Final = {ProgType.SCHED_CLS: "sk_buff", ProgType.SCHED_ACT: "sk_buff", ProgType.XDP: "xdp_buff"}
 
 
@@ -83,6 +91,9 @@ def call(env: Environment, state: State, _: Insn, index: int) -> None:
     kfunc_args.check(env, state, meta, index)
     if name == "bpf_rbtree_add_impl":
         _order(env, state, meta, index)
+    elif name in _DEFERS:
+        enter, allowed = _DEFERS[name]
+        callbacks.call_back_later(env, state, meta.subprog, index, enter, sleepable=True, allowed=allowed)
     _rcu_section(env, state, kfunc)
     _preempt_section(state, kfunc)
     if state.active_irq_id and kfunc.flags & _F.SLEEPABLE:
@@ -107,9 +118,9 @@ def call(env: Environment, state: State, _: Insn, index: int) -> None:
 
 def check_known(env: Environment) -> None:
     """That the kernel has every kfunc that the program cannot do without, whether a path leads there or not."""
-    for _, ref in sorted(env.program.refs.items()):
-        if isinstance(ref, KfuncRef) and not ref.weak and ref.name not in KFUNCS:
-            raise _absent(env, ref.name, weak=False)
+    needed = {ref.name for ref in env.program.refs.values() if isinstance(ref, KfuncRef) and not ref.weak}
+    if missing := sorted(needed - KFUNCS.keys()):
+        raise _absent(env, missing[0], weak=False)
 
 
 def _permitted(env: Environment, state: State, index: int) -> Meta:
