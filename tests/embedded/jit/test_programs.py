@@ -35,7 +35,7 @@ def outcome(spec: CollectionSpec, *, jit: bool) -> object:
 def one_run(loaded: Collection) -> object:
     program = loaded.programs["p0"]
     try:
-        result = program.run(ctx=bytes(64)) if program.type is ProgType.SYSCALL else program.run(PACKET)
+        result = program.run(ctx=bytes(1 << 15)) if program.type is ProgType.SYSCALL else program.run(PACKET)
     except SyscallError as error:
         return error.errno
     except RunError as error:
