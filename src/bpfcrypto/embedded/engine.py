@@ -13,7 +13,7 @@ from bpfcrypto.abi.kfuncs import KFUNCS as KFUNC_TABLE
 from bpfcrypto.crypto.skcipher import Skcipher
 from bpfcrypto.embedded.contexts import CryptoContexts
 from bpfcrypto.embedded.engine_collection import EmbeddedCollection
-from bpfcrypto.embedded.engine_compile import compiler
+from bpfcrypto.embedded.engine_compile import Recipe
 from bpfcrypto.embedded.engine_cpu import CpuPool
 from bpfcrypto.embedded.engine_link import Linker
 from bpfcrypto.embedded.engine_program import PROG_TYPES, EmbeddedProgram, Surface
@@ -206,21 +206,20 @@ class EmbeddedEngine:
                 f"program '{program.name}' of type {program.type.name}",
                 requires="one of " + ", ".join(sorted(kind.name for kind in PROG_TYPES)),
             )
-        facts = self._facts(linker, program)
+        recipe = Recipe(linker, program, self._cpus) if self._compiles else None
+        kept = recipe.kept if recipe is not None else None
+        facts = self._facts(linker, program) if kept is None and self._verify else None
         linked = linker.link(program)
         try:
             interpreter = Interpreter(program, linked.insns, linked.natives, step_limit=self._step_limit)
         except RunError as error:
             raise ObjectError(f"cannot be run: {error}", source=linker.spec.source, section=program.section) from error
-        if facts is None:
-            return EmbeddedProgram(interpreter, surface)
-        compile_ = compiler(linker, linked, interpreter, facts, surface.runs) if self._compiles else None
-        return EmbeddedProgram(interpreter, surface, compile_, ctx_size=facts.ctx_size)
+        compile_ = recipe.compiler(linked, interpreter, facts, surface.runs) if recipe is not None else None
+        known = kept or facts
+        return EmbeddedProgram(interpreter, surface, compile_, ctx_size=known.ctx_size if known is not None else 0)
 
     def _facts(self, linker: Linker, program: ProgramSpec) -> Facts | None:
         """What the verifier knows of a program that it accepts. What neither it nor the engine has is the engine's to name."""
-        if not self._verify:
-            return None
         said = verify_program(program, linker.spec, cpus=self._cpus, progress=self._progress)
         if not said.accepted:
             if said.diagnostic is not None and said.diagnostic.id == "not-modelled":

@@ -13,8 +13,6 @@ from bpfcrypto.embedded.kernel_types import kernel_types
 from bpfcrypto.engine import Verdict
 from bpfcrypto.errors import BpfCryptoError, InternalError
 from bpfcrypto.loader.core import apply_core
-from bpfcrypto.verifier.env import Options
-from bpfcrypto.verifier.verify import verify
 
 if TYPE_CHECKING:
     from bpfcrypto.isa.insn import Insn
@@ -39,13 +37,13 @@ def verify_program(program: ProgramSpec, spec: CollectionSpec, *, cpus: int, pro
         RelocationError: a CO-RE relocation that cannot be resolved.
         InternalError: the verifier itself failed.
     """
-    quick = _verify(program, spec, Options(log_level=0, cpus=cpus), progress)
-    return quick if quick.accepted else _verify(program, spec, Options(cpus=cpus), progress)
+    quick = _verify(program, spec, progress, log_level=0, cpus=cpus)
+    return quick if quick.accepted else _verify(program, spec, progress, log_level=1, cpus=cpus)
 
 
 def judge_program(program: ProgramSpec, spec: CollectionSpec, *, cpus: int, progress: Progress | None) -> Verdict:
     """The verdict on a program, with the log."""
-    said = _verify(program, spec, Options(cpus=cpus), progress)
+    said = _verify(program, spec, progress, log_level=1, cpus=cpus)
     return Verdict(
         program=program.name,
         section=program.section,
@@ -59,14 +57,26 @@ def judge_program(program: ProgramSpec, spec: CollectionSpec, *, cpus: int, prog
     )
 
 
-def _verify(program: ProgramSpec, spec: CollectionSpec, options: Options, progress: Progress | None) -> Verification:
+def _verify(
+    program: ProgramSpec, spec: CollectionSpec, progress: Progress | None, *, log_level: int, cpus: int
+) -> Verification:
+    from bpfcrypto.verifier.env import Options
+    from bpfcrypto.verifier.verify import verify
+
     def report(visited: int) -> None:
         if progress is not None:
             progress(program.name, visited)
 
     insns = fitted(program, spec)
     try:
-        return verify(program, spec, insns, kernel_types=kernel_types(), options=options, progress=report)
+        return verify(
+            program,
+            spec,
+            insns,
+            kernel_types=kernel_types(),
+            options=Options(log_level=log_level, cpus=cpus),
+            progress=report,
+        )
     except BpfCryptoError:
         raise
     except Exception as error:

@@ -89,9 +89,8 @@ def test_collections_in_threads() -> None:
         wrong: list[int] = []
 
         def work(number: int) -> None:
-            for _ in range(300):
-                if collections[number].programs["encrypt"].run(packet).data != expected[number]:
-                    wrong.append(number)
+            program = collections[number].programs["encrypt"]
+            wrong.extend(number for _ in range(300) if program.run(packet).data != expected[number])
 
         threads = [threading.Thread(target=work, args=(number,)) for number in (0, 1)]
         for thread in threads:

@@ -7,16 +7,14 @@ on the processor, and on this package; the hash of all of these is its name in t
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bpfcrypto.embedded.jit import cache
 from bpfcrypto.embedded.jit.compile import compile_object, host, passes_for
 from bpfcrypto.embedded.jit.links import Link
-from bpfcrypto.embedded.jit.lower import Lowered, lower
 from bpfcrypto.embedded.jit.stamp import stamp
 from bpfcrypto.isa.codec import encode
-from bpfcrypto.spec import KfuncRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,6 +34,7 @@ class Built:
         image: the object file.
         links, requests, exports: as in :class:`~bpfcrypto.embedded.jit.lower.Lowered`.
         names: functions that are called by name.
+        ctx_size: bytes of a syscall program's context that it accesses.
     """
 
     image: bytes
@@ -43,58 +42,72 @@ class Built:
     requests: Mapping[int, str]
     exports: tuple[int, ...]
     names: tuple[str, ...] = ()
+    ctx_size: int = 0
 
     def pack(self) -> bytes:
         """All of it as bytes."""
-        head = json.dumps([self.links, list(self.requests.items()), self.exports, self.names]).encode()
+        head = json.dumps([self.links, list(self.requests.items()), self.exports, self.names, self.ctx_size]).encode()
         return len(head).to_bytes(_COUNT_BYTES, "little") + head + self.image
 
     @classmethod
     def unpack(cls, data: bytes) -> Built:
         """The reverse of :meth:`pack`."""
         start = _COUNT_BYTES + int.from_bytes(data[:_COUNT_BYTES], "little")
-        links, requests, exports, names = json.loads(data[_COUNT_BYTES:start])
-        return cls(data[start:], tuple(Link(*each) for each in links), dict(requests), tuple(exports), tuple(names))
+        links, requests, exports, names, ctx_size = json.loads(data[_COUNT_BYTES:start])
+        return cls(
+            data[start:], tuple(Link(*each) for each in links), dict(requests), tuple(exports), tuple(names), ctx_size
+        )
+
+
+def name_of(program: ProgramSpec, insns: tuple[Insn, ...], spec: CollectionSpec, cpus: int) -> str:
+    """Under what a program's code is kept.
+
+    Args:
+        program: what it is.
+        insns: its instructions, CO-RE applied; addresses of maps, which differ from process to process, are not in it yet.
+        spec: the collection that it belongs to.
+        cpus: how many CPUs there can be.
+    """
+    maps = [(m.name, m.type, m.key_size, m.value_size, m.max_entries, m.flags, m.inner) for m in spec.maps.values()]
+    return cache.key(
+        encode(insns),
+        repr(sorted((slot, repr(ref)) for slot, ref in program.refs.items())),
+        repr((program.type, program.flags, program.attach_type, program.funcs, program.tags, maps, spec.license, cpus)),
+        spec.btf.raw if spec.btf is not None else b"",
+        host().identity,
+        stamp(),
+    )
+
+
+def kept(name: str) -> Built | None:
+    """The code that is kept under a name. That there is some says that this very verifier has accepted the program."""
+    data = cache.read(name)
+    return None if data is None else Built.unpack(data)
 
 
 def build(
-    program: ProgramSpec, insns: tuple[Insn, ...], spec: CollectionSpec, facts: Facts, *, extra: Iterable[int] = ()
+    name: str,
+    program: ProgramSpec,
+    insns: tuple[Insn, ...],
+    spec: CollectionSpec,
+    facts: Facts,
+    *,
+    extra: Iterable[int] = (),
 ) -> Built:
-    """The code of an accepted program.
+    """Compile an accepted program, and keep the code under its name.
 
     Args:
+        name: from :func:`name_of`.
         program: what it is.
         insns: its instructions, every reference resolved.
         spec: the collection that it belongs to.
         facts: what the verifier knows of it.
         extra: slots of more functions that are called from outside.
     """
-    name = cache.key(*_identity(program, insns, spec), repr(sorted(extra)))
+    from bpfcrypto.embedded.jit.lower import lower
 
-    def make() -> bytes:
-        return compile_lowered(lower(program, insns, spec.maps, facts, extra=extra), len(insns)).pack()
-
-    return Built.unpack(cache.remembered(name, make))
-
-
-def compile_lowered(lowered: Lowered, size: int) -> Built:
-    """Compile a module that stands for ``size`` instructions."""
-    image = compile_object(lowered.text, passes_for(size, loops=lowered.loops))
-    return Built(image, lowered.links, lowered.requests, lowered.exports)
-
-
-def _identity(program: ProgramSpec, insns: tuple[Insn, ...], spec: CollectionSpec) -> tuple[bytes | str, ...]:
-    """What the object of a program depends on. Addresses of maps differ from process to process and are left out."""
-    plain = list(insns)
-    for slot, ref in program.refs.items():
-        if not isinstance(ref, KfuncRef):
-            plain[slot], plain[slot + 1] = replace(insns[slot], imm=0), replace(insns[slot + 1], imm=0)
-    maps = [(m.name, m.type, m.key_size, m.value_size, m.max_entries, m.flags, m.inner) for m in spec.maps.values()]
-    return (
-        encode(plain),
-        repr(sorted((slot, repr(ref)) for slot, ref in program.refs.items())),
-        repr((program.type, program.funcs, program.tags, maps, spec.license)),
-        spec.btf.raw if spec.btf is not None else b"",
-        host().identity,
-        stamp(),
-    )
+    lowered = lower(program, insns, spec.maps, facts, extra=extra)
+    image = compile_object(lowered.text, passes_for(len(insns), loops=lowered.loops))
+    built = Built(image, lowered.links, lowered.requests, lowered.exports, ctx_size=facts.ctx_size)
+    cache.write(name, built.pack())
+    return built

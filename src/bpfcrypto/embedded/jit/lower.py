@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from bpfcrypto.embedded.jit import lower_alu, lower_calls, lower_memory
 from bpfcrypto.embedded.jit.flow import Block, Function, Graph
 from bpfcrypto.embedded.jit.links import PYTHON, Link, Links
+from bpfcrypto.embedded.jit.names import MAIN, REQUESTS_FROM, symbol
 from bpfcrypto.embedded.jit.record import STACK, UNWIND
 from bpfcrypto.embedded.jit.text import FRAME_POINTER, REGISTERS, Text, Value
 from bpfcrypto.isa.codec import imm64
@@ -36,12 +37,6 @@ if TYPE_CHECKING:
 
 MAX_LOOPS = 8 << 20
 """Times that the may_goto instructions of one frame go on (BPF_MAX_LOOPS) before they jump."""
-
-REQUESTS_FROM = 1 << 20
-"""Numbers from here on are requests of compiled code, those below are slots of calls."""
-
-MAIN = "main"
-"""The name of the function that a run begins with."""
 
 _NOT_POINTERS = frozenset({RegType.NOT_INIT, RegType.SCALAR})
 _PREAMBLE = """declare i16 @llvm.bswap.i16(i16)
@@ -77,11 +72,6 @@ class Lowered:
     requests: Mapping[int, str]
     exports: tuple[int, ...]
     loops: bool
-
-
-def symbol(slot: int, program: str = "") -> str:
-    """The name of the function at a slot; in a module of several programs, their names come first."""
-    return f"{program}.f{slot}" if program else f"f{slot}"
 
 
 def lower(

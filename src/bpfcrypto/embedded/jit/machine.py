@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from bpfcrypto.embedded.interp import TailCall, Thrown
 from bpfcrypto.embedded.jit.compile import Unit
 from bpfcrypto.embedded.jit.links import SYMBOL, Link
-from bpfcrypto.embedded.jit.lower import MAIN, REQUESTS_FROM, symbol
 from bpfcrypto.embedded.jit.memory import MachineMemory
+from bpfcrypto.embedded.jit.names import MAIN, REQUESTS_FROM, symbol
 from bpfcrypto.embedded.jit.runs import Running, Runs
 from bpfcrypto.embedded.memory import MASK64, AccessFault
 from bpfcrypto.embedded.state import signed

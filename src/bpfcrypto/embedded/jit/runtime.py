@@ -14,7 +14,6 @@ from bpfcrypto.embedded.jit import cache
 from bpfcrypto.embedded.jit.build import Built
 from bpfcrypto.embedded.jit.compile import Unit, compile_object, host
 from bpfcrypto.embedded.jit.links import AES, SYMBOL, Link
-from bpfcrypto.embedded.jit.lower import lower_all
 from bpfcrypto.embedded.jit.stamp import stamp
 from bpfcrypto.errors import InternalError, NotSupportedError
 
@@ -40,6 +39,7 @@ def _unit() -> Unit:
 
 
 def _build() -> bytes:
+    from bpfcrypto.embedded.jit.lower import lower_all
     from bpfcrypto.loader.load import load_spec
 
     programs = [each for path in _OBJECTS for each in load_spec(path.read_bytes(), path.name).programs.values()]
