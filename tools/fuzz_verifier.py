@@ -1,4 +1,4 @@
-"""Compare our verifier with the kernel's on random programs, for a while, and print what came of it.
+"""Compare our verifier with the kernel's on random programs, and three ways of running them, for a while, and print what came of it.
 
 Disagreements are made small and kept as text, each with what was said of it, so that they can become tests.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -28,14 +30,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=None, help="the first seed; at random by default")
     parser.add_argument("--type", choices=("tc", "xdp", "syscall"), help="make programs of one type only")
     parser.add_argument("--keep", type=Path, default=ROOT / "build" / "fuzz", help="where disagreements are kept")
+    parser.add_argument("--whole", action="store_true", help="break no program: most are accepted and run")
     parser.add_argument("--no-shrink", action="store_true", help="keep them as they are")
     return parser.parse_args()
 
 
-def program(seed: int, kind: str | None) -> tuple[str, bool]:
+def program(seed: int, kind: str | None, *, whole: bool) -> tuple[str, bool]:
     """The program of a seed, and whether it was broken: about half are, some more than once."""
     rng = random.Random(seed)
-    text, faults = generate(rng, kind), rng.choice((0, 0, 0, 1, 1, 2))
+    text, faults = generate(rng, kind), 0 if whole else rng.choice((0, 0, 0, 1, 1, 2))
     for _ in range(faults):
         text = inject(rng, text)
     return text, bool(faults)
@@ -53,12 +56,14 @@ def main() -> int:
     options = _arguments()
     first = random.SystemRandom().randrange(1 << 31) if options.seed is None else options.seed
     until = time.monotonic() + options.seconds
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())  # and then the summary
     classes: Counter[Class] = Counter()
     seen: Counter[str] = Counter()
     accepted = ran = counted = fewer = more = 0
     seed = first
-    while seed < first + options.count and time.monotonic() < until:
-        text, broken = program(seed, options.type)
+    while seed < first + options.count and time.monotonic() < until and not stopped.is_set():
+        text, broken = program(seed, options.type, whole=options.whole)
         outcome = duel(text, broken=broken)
         classes[outcome.kind] += 1
         accepted += outcome.accepted
@@ -79,7 +84,7 @@ def main() -> int:
                     )
                 print(f"{_keep(options.keep, seed, text, outcome)}: {outcome.kind.value}: {outcome.detail}", flush=True)
         seed += 1
-    print(f"{seed - first} programs from seed {first}: {accepted} accepted by the kernel, {ran} run on both engines")
+    print(f"{seed - first} programs from seed {first}: {accepted} accepted by the kernel, {ran} run three ways")
     for kind in Class:
         print(f"  {kind.value:16} {classes[kind]}")
     print(f"  of {counted} agreements we visited fewer instructions in {fewer}, more in {more}")

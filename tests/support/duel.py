@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
+from unittest.mock import patch
 
+from bpfcrypto.embedded import engine as embedded
 from bpfcrypto.embedded.engine import EmbeddedEngine
-from bpfcrypto.errors import AssembleError, NotSupportedError, RunError, SyscallError
+from bpfcrypto.engine import Verdict
+from bpfcrypto.errors import AssembleError, NotSupportedError, RunError, SyscallError, VerifierError
 from bpfcrypto.kernel.engine import KernelEngine
+from bpfcrypto.kernel.log import parse
 from support.progtext import assembled
 from support.verdicts import Pair, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bpfcrypto.engine import Engine
+    from bpfcrypto.engine import Collection
+    from bpfcrypto.kernel.collection import KernelCollection
     from bpfcrypto.spec import CollectionSpec
 
 PACKET: Final = bytes((13 * i + 1) & 0xFF for i in range(100))
@@ -86,24 +92,43 @@ def duel(text: str, *, broken: bool = False, run: bool = True) -> Outcome:
         spec = assembled(text)
     except (AssembleError, ValueError, IndexError, KeyError) as error:
         return Outcome(Class.INVALID, str(error))
-    try:
-        [theirs] = KernelEngine().check(spec)
-    except (SyscallError, NotSupportedError) as error:
-        return Outcome(Class.INVALID, str(error))
-    if not theirs.accepted and not theirs.log.strip():
-        return Outcome(Class.INVALID, theirs.message)
-    if theirs.insns_processed > _MOST_VISITS:
-        return Outcome(Class.INVALID, "too many paths")
-    try:
-        ours = judge(spec.programs["main"], spec, log_level=0)
-    except Exception as error:
-        return Outcome(Class.CRASH, _where(error))
-    pair = Pair(ours, theirs)
-    if (difference := pair.disagreement()) and not _alike(pair):
-        return Outcome(_class_of(pair), difference, pair)
-    if not ours.accepted or not run or (broken and _ENDLESS.search(text)):
-        return Outcome(Class.AGREE, pair=pair)
-    return _race(spec, pair, compare=not broken)
+    with ExitStack() as stack:
+        loaded: KernelCollection | None = None
+        try:
+            loaded = stack.enter_context(KernelEngine().load(spec))
+            theirs = _accepted(loaded)
+        except VerifierError as error:
+            theirs = _rejected(spec, error)
+        except (SyscallError, NotSupportedError) as error:
+            return Outcome(Class.INVALID, str(error))
+        if not theirs.accepted and not theirs.log.strip():
+            return Outcome(Class.INVALID, theirs.message)
+        if theirs.insns_processed > _MOST_VISITS:
+            return Outcome(Class.INVALID, "too many paths")
+        try:
+            ours = judge(spec.programs["main"], spec, log_level=0)
+        except Exception as error:
+            return Outcome(Class.CRASH, _where(error))
+        pair = Pair(ours, theirs)
+        if (difference := pair.disagreement()) and not _alike(pair):
+            return Outcome(_class_of(pair), difference, pair)
+        if loaded is None or not run or (broken and _ENDLESS.search(text)):
+            return Outcome(Class.AGREE, pair=pair)
+        return _race(spec, loaded, pair, compare=not broken)
+
+
+def _accepted(loaded: KernelCollection) -> Verdict:
+    """The verdict on a program that the kernel has loaded. It writes no log, which would take most of the time."""
+    program = loaded.programs["main"]
+    visited = program.info.verified_insns
+    return Verdict("main", program.spec.section, program.type, True, insns_processed=visited)
+
+
+def _rejected(spec: CollectionSpec, error: VerifierError) -> Verdict:
+    program, said = spec.programs["main"], parse(error.log)
+    return Verdict(
+        "main", program.section, program.type, False, error.errno, said.message, said.insns_processed, error.log
+    )
 
 
 def _alike(pair: Pair) -> bool:
@@ -130,16 +155,22 @@ def _where(error: BaseException) -> str:
     return f"{type(error).__name__} at {place}: {error}"
 
 
-def _race(spec: CollectionSpec, pair: Pair, *, compare: bool) -> Outcome:
+def _race(spec: CollectionSpec, loaded: KernelCollection, pair: Pair, *, compare: bool) -> Outcome:
     """The program on the interpreter, as machine code and on the kernel."""
     try:
-        ours = _run(EmbeddedEngine(jit=False), spec)
-        compiled = _run(EmbeddedEngine(), spec)
+        with EmbeddedEngine(jit=False, verify=False) as engine, engine.load(spec) as collection:
+            ours = _run(collection)
+        with (
+            patch.object(embedded, "verify_program", lambda *_, **__: pair.ours),  # it has its verdict
+            EmbeddedEngine() as engine,
+            engine.load(spec) as collection,
+        ):
+            compiled = _run(collection)
     except RunError as error:
         return Outcome(Class.FAULT, str(error), pair)
     except NotSupportedError:
         return Outcome(Class.AGREE, pair=pair)
-    theirs = _run(KernelEngine(), spec)
+    theirs = _run(loaded)
     for name, mine in ours.items():
         if compare and not mine == compiled[name] == theirs[name]:
             said = f"{name}: {mine}, compiled {compiled[name]}, the kernel {theirs[name]}"
@@ -147,25 +178,21 @@ def _race(spec: CollectionSpec, pair: Pair, *, compare: bool) -> Outcome:
     return Outcome(Class.AGREE, pair=pair, ran=True)
 
 
-def _run(engine: Engine, spec: CollectionSpec) -> dict[str, str]:
+def _run(collection: Collection) -> dict[str, str]:
     """Two runs of the program, since the first one changes maps: results, packets, contents of maps."""
     found: dict[str, str] = {}
-    syscall = spec.programs["main"].section == "syscall"
-    with engine, engine.load(spec) as collection:
-        for turn in ("first", "second"):
-            try:
-                if syscall:
-                    result = collection.programs["main"].run(ctx=bytes(range(64)))
-                else:
-                    result = collection.programs["main"].run(PACKET)
-            except SyscallError as error:
-                found[turn] = f"errno {error.errno}"
-                continue
-            found[turn] = f"{result.retval:#x}"
-            found[f"{turn} packet"] = result.data.hex()
-        for name, made in collection.maps.items():
-            if name in ("array", "hash", "data", "locks"):
-                found[name] = " ".join(f"{key.hex()}:{value.hex()}" for key, value in sorted(made.items()))
+    program = collection.programs["main"]
+    for turn in ("first", "second"):
+        try:
+            result = program.run(ctx=bytes(range(64))) if program.spec.section == "syscall" else program.run(PACKET)
+        except SyscallError as error:
+            found[turn] = f"errno {error.errno}"
+            continue
+        found[turn] = f"{result.retval:#x}"
+        found[f"{turn} packet"] = result.data.hex()
+    for name, made in collection.maps.items():
+        if name in ("array", "hash", "data", "locks"):
+            found[name] = " ".join(f"{key.hex()}:{value.hex()}" for key, value in sorted(made.items()))
     return found
 
 
