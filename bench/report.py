@@ -1,0 +1,60 @@
+"""The page of results: docs/reference/speed.md, with its numbers as JSON and a plot for each group."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+
+from bench.rows import Row, plot
+
+HEAD = """# How fast it is
+
+Written by `make bench ARGS=--write`; other machines give other numbers, and much the same ratios. What is compared took turns in the same run, and medians count.
+Measured on {machine}.
+
+"""
+
+TITLES = {
+    "programs": "Programs as machine code: time / the kernel's",
+    "AES": "AES in machine code: speed / OpenSSL's",
+    "captures": "Captures: speed",
+    "compiling": "Compiling",
+    "verifier": "The verifier",
+    "interpreter": "The interpreter",
+    "loading": "Loading the example",
+    "commands": "Whole commands",
+}
+NOTES = {
+    "programs": "Both run the same object on the same packet; a program that does nothing is taken off both. 1 is the kernel's own machine code.",
+    "AES": "A call by pointer with a key that is ready, beside `EVP_EncryptUpdate` and `EVP_DecryptUpdate` with a context that is ready, both called "
+    "from one compiled loop. In CBC encryption each block waits for the one before, for everybody.",
+}
+_PCAP_HEADER, _RECORD_HEADER = 24, 16
+
+
+def write(folder: Path, rows: Sequence[Row], machine: str) -> None:
+    """Write the page, ``speed.json`` and the plots into a folder."""
+    text = [HEAD.format(machine=machine)]
+    for group, found in groupby(rows, key=lambda row: row.group):
+        each = list(found)
+        title = TITLES.get(group, group)
+        name = f"speed-{group.lower()}.svg"
+        (folder / name).write_text(plot(title, each))
+        text.append(f"## {title}\n\n")
+        if group in NOTES:
+            text.append(f"{NOTES[group]}\n\n")
+        text.append(f"![{title}]({name})\n\n| what | value | goal | |\n|---|---:|---:|---|\n")
+        text += [f"| {row.name} | {row.shown} | {row.goal_shown} | {row.verdict} |\n" for row in each]
+        text.append("\n")
+    (folder / "speed.md").write_text("".join(text).rstrip() + "\n")
+    (folder / "speed.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+
+
+def first_packet(path: Path) -> bytes:
+    """A pcap file with the first packet of another."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[_PCAP_HEADER + 8 : _PCAP_HEADER + 12], "little")
+    return data[: _PCAP_HEADER + _RECORD_HEADER + size]
