@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bpfcrypto.engine import Engine
 
 ENGINES = ("embedded", "kernel")
-PACKAGES = ("click", "cryptography", "pyelftools", "rich", "ziglang")
+PACKAGES = ("click", "cryptography", "llvmlite", "pyelftools", "rich", "ziglang")
 CRYPTO_KFUNCS = (
     "bpf_crypto_ctx_create",
     "bpf_crypto_ctx_acquire",
@@ -169,6 +169,8 @@ def _engine_rows(name: str, engine: dict[str, Any]) -> list[tuple[str, str, str]
         (title, "ok", f"{', '.join(engine['program_types'])}; {counts}"),
         ("  crypto kfuncs", "no" if absent else "ok", ", ".join(absent) if absent else f"all {len(kfuncs)}"),
     ]
+    if engine["jit"]:
+        rows.append(("  machine code", "ok", ""))
     if engine.get("error"):
         rows.append(("  ciphers", "no", _advice(engine)))
     for cipher, answer in engine["ciphers"].items():
