@@ -4,13 +4,11 @@ A module is compiled once into an object, relocatable and without a single addre
 disk (:mod:`bpfcrypto.embedded.jit.cache`). Linking an object gives a :class:`Unit`: its functions and its own copy of its writable
 data. What a program refers to (maps, functions of ours) goes into that data after linking.
 
-Every compilation has a target machine of its own, and every unit its own library in one linker: threads need nothing but the lock
-around LLVM itself.
+Every compilation has a target machine of its own, and every unit a linker: threads need nothing but the lock around LLVM itself.
 """
 
 from __future__ import annotations
 
-import itertools
 import threading
 from dataclasses import dataclass
 from enum import Enum
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LOCK = threading.RLock()
-_numbers = itertools.count()
 
 _WORTH_PASSES = 1000
 """Instructions of a program up to which passes are worth their time."""
@@ -159,12 +156,6 @@ def _manager(llvm: Any, builder: Any, passes: Passes) -> Any:
     return manager
 
 
-@cache
-def _linker() -> Any:
-    llvm = _llvm()
-    return llvm.create_lljit_compiler(llvm.Target.from_triple(host().triple).create_target_machine(jit=True))
-
-
 class Unit:
     """Linked machine code; it is unloaded when the last reference to it goes.
 
@@ -179,7 +170,10 @@ class Unit:
         for name in symbols:
             builder.export_symbol(name)
         with _LOCK:
-            self._library = builder.link(_linker(), f"unit{next(_numbers)}")
+            # a linker never forgets the libraries it has linked, so each has its own, and both go together
+            machine = llvm.Target.from_triple(host().triple).create_target_machine(jit=True)
+            self._linker = llvm.create_lljit_compiler(machine)
+            self._library = builder.link(self._linker, "unit")
 
     def address(self, symbol: str) -> int:
         """Where a function or a datum is; one of ``symbols``."""
