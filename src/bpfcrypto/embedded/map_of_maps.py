@@ -8,6 +8,7 @@ A map that leaves its slot lives on until the programs that may have found it ha
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from errno import E2BIG, EINVAL, ENOENT
@@ -16,9 +17,12 @@ from weakref import WeakSet
 
 from bpfcrypto.abi.errno import ENOTSUPP
 from bpfcrypto.abi.maps import MAPS_OF_MAPS, MapFlag, MapType, UpdateFlag
+from bpfcrypto.embedded.jhash import hash_key
 from bpfcrypto.embedded.map_base import EmbeddedMap, Surroundings
-from bpfcrypto.embedded.map_hash import in_buckets, presence_errno
+from bpfcrypto.embedded.map_hash import presence_errno
 from bpfcrypto.embedded.map_objects import ObjectArray, ObjectMap, check_home, descriptor_errno
+from bpfcrypto.embedded.map_record import MapKind
+from bpfcrypto.embedded.map_values import new_storage
 from bpfcrypto.errors import InternalError, SyscallError
 
 if TYPE_CHECKING:
@@ -121,6 +125,17 @@ class MapOfMaps(ObjectMap[EmbeddedMap]):
 class ArrayOfMaps(MapOfMaps, ObjectArray[EmbeddedMap]):
     """Maps by index."""
 
+    kind = MapKind.MAPS
+
+    def __init__(self, spec: MapSpec, around: Surroundings) -> None:
+        super().__init__(spec, around)
+        self._storage, start = new_storage(8 * spec.max_entries)
+        self._addresses = memoryview(self._storage).cast("B")[start : start + 8 * spec.max_entries].cast("Q")
+        self.record.table = ctypes.addressof(self._storage) + start
+
+    def _placed(self, index: int, held: EmbeddedMap | None) -> None:
+        self._addresses[index] = 0 if held is None else held.address
+
     def lookup_address(self, key: Bytes, _cpu: int) -> int:
         """The inner map, 0 where there is none."""
         held = self._held.get(int.from_bytes(key, "little"))
@@ -175,9 +190,23 @@ class HashOfMaps(MapOfMaps):
     def _buckets(self) -> list[tuple[int, list[bytes]]]:
         with self._lock:
             newest_first = list(reversed(self._held))
-        return in_buckets(newest_first, self._spec.max_entries)
+        return _in_buckets(newest_first, self._spec.max_entries)
 
     def _destroy(self) -> None:
         while self._held:
             self._give_up(self._held.popitem()[1])
         super()._destroy()
+
+
+def _in_buckets(keys: Iterable[bytes], size: int) -> list[tuple[int, list[bytes]]]:
+    """Numbers and keys of the buckets that are not empty, by number.
+
+    Args:
+        keys: the newest first.
+        size: the number that, rounded up to a power of two, is that of the buckets.
+    """
+    mask = (1 << (size - 1).bit_length()) - 1
+    buckets: dict[int, list[bytes]] = {}
+    for key in keys:
+        buckets.setdefault(hash_key(key) & mask, []).append(key)
+    return sorted(buckets.items())

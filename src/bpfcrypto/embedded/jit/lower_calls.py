@@ -53,12 +53,17 @@ def call(text: Text, site: FunctionText) -> None:
     if site.module.facts is None:
         written = lower_runtime.CALLS[name]
     else:
-        written = _SIMPLE.get(name) or _SPECIAL.get(name) or (_native if name in NATIVES else _python)
-    result = written(text, site) or _python(text, site)
+        written = _SIMPLE.get(name) or _SPECIAL.get(name) or _any
+    result = written(text, site) or _any(text, site)
     if isinstance(result, Value):
         text.registers[0] = result
     else:
         text.set_typed(0, result, pointer=site.gives_pointer(0))
+
+
+def _any(text: Text, site: FunctionText) -> str:
+    """A call about which nothing more is known than what it calls."""
+    return (_native if callee_name(site.module.program, site.insn, site.slot) in NATIVES else _python)(text, site)
 
 
 def _python(text: Text, site: FunctionText) -> str:
@@ -189,6 +194,7 @@ _SPECIAL: Mapping[str, Written] = {
 NATIVES: Mapping[str, int] = {
     "bpf_crypto_encrypt": 4,
     "bpf_crypto_decrypt": 4,
+    "bpf_csum_diff": 5,
     "bpf_dynptr_adjust": 3,
     "bpf_dynptr_clone": 2,
     "bpf_dynptr_data": 3,
@@ -202,10 +208,25 @@ NATIVES: Mapping[str, int] = {
     "bpf_dynptr_slice": 4,
     "bpf_dynptr_slice_rdwr": 4,
     "bpf_dynptr_write": 5,
+    "bpf_get_prandom_u32": 0,
+    "bpf_iter_num_destroy": 1,
+    "bpf_iter_num_new": 3,
+    "bpf_iter_num_next": 1,
+    "bpf_jiffies64": 0,
+    "bpf_ktime_get_boot_ns": 0,
+    "bpf_ktime_get_coarse_ns": 0,
     "bpf_ktime_get_ns": 0,
+    "bpf_ktime_get_tai_ns": 0,
+    "bpf_map_delete_elem": 2,
+    "bpf_map_lookup_elem": 2,
+    "bpf_map_lookup_percpu_elem": 3,
+    "bpf_map_update_elem": 4,
     "bpf_skb_load_bytes": 4,
     "bpf_skb_pull_data": 2,
     "bpf_skb_store_bytes": 5,
+    "bpf_spin_lock": 1,
+    "bpf_spin_unlock": 1,
+    "bpf_strncmp": 3,
     "bpf_xdp_adjust_head": 2,
     "bpf_xdp_adjust_meta": 2,
     "bpf_xdp_adjust_tail": 2,

@@ -33,6 +33,10 @@ def run_cpu(text: Text, _site: FunctionText) -> str:
     return text.emit(f"zext i32 {number} to i64")
 
 
+def _run_record(text: Text, _site: FunctionText) -> str:
+    return text.emit("ptrtoint ptr %run to i64")
+
+
 def _copy(text: Text, _site: FunctionText) -> str:
     text.do(_memory("memcpy", text))
     return "0"
@@ -93,6 +97,7 @@ def _call_program(text: Text, _site: FunctionText) -> str:
 CALLS: Mapping[str, Written] = {
     "ask_python": _ask_python,
     "run_cpu": run_cpu,
+    "run_record": _run_record,
     "copy": _copy,
     "move": _move,
     "fill": _fill,

@@ -8,8 +8,10 @@ from __future__ import annotations
 import ctypes
 import threading
 from functools import cache as memoise
+from functools import partial
 from pathlib import Path
 
+from bpfcrypto.embedded import word_lock
 from bpfcrypto.embedded.jit import cache
 from bpfcrypto.embedded.jit.build import Built
 from bpfcrypto.embedded.jit.compile import Unit, compile_object, host
@@ -37,7 +39,21 @@ def _unit() -> Unit:
     table = (ctypes.c_uint64 * len(built.links)).from_address(unit.address(SYMBOL))
     for number, link in enumerate(built.links):
         table[number] = _resolve(link)
+    _share_words(unit)
     return unit
+
+
+def _share_words(unit: Unit) -> None:
+    """From now on machine code takes locks, and so Python has to take them in the same way. No holder needs Python's own lock."""
+    scratch = ctypes.c_uint64()
+    operation = ctypes.PYFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
+    try_take, give, order = (operation(unit.address(each)) for each in ("try_take_word", "give_word", "order_stores"))
+    place = ctypes.addressof(scratch)
+
+    def ordered(_keeps: ctypes.c_uint64 = scratch) -> None:
+        order(None, place)
+
+    word_lock.meet_machine_code(partial(try_take, None), partial(give, None), ordered)
 
 
 def _build() -> bytes:
