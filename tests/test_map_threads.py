@@ -19,6 +19,7 @@ from bpfcrypto.errors import MapFullError
 from support.threads import together
 
 if TYPE_CHECKING:
+    from bpfcrypto.embedded.engine import EmbeddedEngine
     from bpfcrypto.engine import Collection, Engine
 
 OBJECT = Path(__file__).parent / "bpf" / "map_threads.bpf.o"
@@ -180,3 +181,18 @@ def test_ring_loses_nothing(engine: Engine) -> None:
         read(0)
         assert seen == {0: sent(0), 1: sent(1)}
         assert ring.ring.available == 0
+
+
+def test_python_finds_what_is_there(embedded_engine: EmbeddedEngine) -> None:
+    """The interpreter's lookup takes no lock, and elements are used again in other buckets while it is on its way."""
+    with embedded_engine.load(OBJECT, programs=["churn_hash"]) as collection:
+        m, done = collection.maps["m_hash"], threading.Semaphore(0)
+        keys = [struct.pack("<I", key) for key in range(8)]
+        for key in keys:
+            m.update(key, bytes(8))
+        addresses = [m.lookup_address(key, 0) for key in keys]
+
+        def look(_number: int) -> None:
+            assert [m.lookup_address(key, 0) for key in keys] == addresses
+
+        together(*(runner(collection, "churn_hash", each, done) for each in (0, 1)), until(done, look))
