@@ -16,15 +16,21 @@ from typing import TYPE_CHECKING
 
 from bpfcrypto.embedded.jhash import hash_key
 from bpfcrypto.embedded.map_values import new_storage, round_up
+from bpfcrypto.embedded.memory import Region
 from bpfcrypto.embedded.word_lock import WordLock, order_stores
 
 if TYPE_CHECKING:
     from bpfcrypto.crypto.provider import Bytes
     from bpfcrypto.embedded.map_record import MapRecord
 
-_HEAD = 8  # bytes of an element before its key: next, hash
+HEAD_SIZE = 8  # bytes of an element before its key: next, hash
 _TRIES = 4
 _U32 = 0xFFFFFFFF
+
+
+def element_size(key_size: int) -> int:
+    """Bytes from one element to the next."""
+    return HEAD_SIZE + round_up(key_size)
 
 
 class HashIndex:
@@ -38,6 +44,7 @@ class HashIndex:
         spares: elements to keep out of the table, the last ones.
 
     Attributes:
+        region: all of it, for machine code that hands an element's key to Python.
         referenced: one byte for each element (LRU maps).
     """
 
@@ -45,18 +52,19 @@ class HashIndex:
         self._record = record
         self._lock = lock
         self._key_size = record.key_size
-        element = _HEAD + round_up(record.key_size)
+        element = element_size(record.key_size)
         self._width = element // 4
         buckets = 1 << (size - 1).bit_length()
         self._mask = buckets - 1
         sizes = [round_up(4 * buckets), element * slots, round_up(4 * slots), round_up(4 * spares), slots]
-        self._storage, start = new_storage(sum(sizes))
-        whole = memoryview(self._storage).cast("B")
+        storage, start = new_storage(sum(sizes))
+        self.region = Region(storage, name="key in a map", offset=start, size=sum(sizes), writable=False)
+        whole = memoryview(storage).cast("B")
         views = list[memoryview]()
         addresses = list[int]()
         for each in sizes:
             views.append(whole[start : start + each])
-            addresses.append(ctypes.addressof(self._storage) + start)
+            addresses.append(ctypes.addressof(storage) + start)
             start += each
         heads, self._bytes, free, spare, self.referenced = views
         self._heads, self._words, self._free = heads.cast("I"), self._bytes.cast("I"), free.cast("I")
@@ -99,7 +107,7 @@ class HashIndex:
 
     def key(self, slot: int) -> bytes:
         """The key that an element has, or had."""
-        at = 4 * slot * self._width + _HEAD
+        at = 4 * slot * self._width + HEAD_SIZE
         return bytes(self._bytes[at : at + self._key_size])
 
     def buckets(self, slots: Iterable[int] = ()) -> list[tuple[int, list[bytes]]]:
@@ -151,7 +159,7 @@ class HashIndex:
         bucket = hash_ & self._mask
         at = slot * self._width
         self._words[at + 1] = hash_
-        self._bytes[4 * at + _HEAD : 4 * at + _HEAD + self._key_size] = key
+        self._bytes[4 * at + HEAD_SIZE : 4 * at + HEAD_SIZE + self._key_size] = key
         order_stores()
         self._words[at] = self._heads[bucket]
         order_stores()

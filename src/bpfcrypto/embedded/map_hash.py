@@ -35,7 +35,12 @@ class HashMap(EmbeddedMap):
         super().__init__(spec, around)
         spares = self._slot_count() - spec.max_entries if self.kind is MapKind.HASH else 0
         self._index = HashIndex(self.record, self._lock, self._slot_count(), self._table_size(), spares)
+        around.memory.map_for_machine(self._index.region)
         self._preallocated = not spec.flags & MapFlag.NO_PREALLOC
+
+    def _destroy(self) -> None:
+        self._around.memory.unmap_for_machine(self._index.region)
+        super()._destroy()
 
     def lookup_address(self, key: Bytes, cpu: int) -> int:
         """Address of the value, 0 where there is no such key."""

@@ -14,6 +14,7 @@ from bpfcrypto.abi.helpers import HELPERS
 from bpfcrypto.abi.maps import MapType
 from bpfcrypto.embedded.jit import lower_runtime
 from bpfcrypto.embedded.jit.links import Link
+from bpfcrypto.embedded.jit.lower_each import each_element
 from bpfcrypto.embedded.jit.record import JUMP, UNWIND
 from bpfcrypto.embedded.jit.text import Value
 from bpfcrypto.isa.opcode import PseudoCall
@@ -187,6 +188,7 @@ _SIMPLE: Mapping[str, Written] = {
 
 _SPECIAL: Mapping[str, Written] = {
     "bpf_tail_call": _tail_call,
+    "bpf_for_each_map_elem": each_element,
     "bpf_loop": _loop,
     "bpf_map_lookup_elem": _map_lookup,
 }
