@@ -81,7 +81,8 @@ static __always_inline s64 seen(const u8 *value, u32 size)
 			return found ? seen((void *)found, value_bytes) << 20 | (before & 0xfffff) : before; \
 		} \
 	} \
-	SEC("tc") int run_##name(struct __sk_buff *ctx) \
+	SEC("tc") __success __description("one step after the other: " #name) \
+	int run_##name(struct __sk_buff *ctx) \
 	{ \
 		u32 i; \
 		bpf_for(i, 0, count) { \

@@ -69,23 +69,31 @@ static __always_inline int churn(struct __sk_buff *skb, void *map)
 	return 0;
 }
 
-SEC("tc") int churn_hash(struct __sk_buff *skb)
+SEC("tc")
+__success __description("elements come, are replaced and go")
+int churn_hash(struct __sk_buff *skb)
 {
 	return churn(skb, &m_hash);
 }
 
-SEC("tc") int churn_lazy(struct __sk_buff *skb)
+SEC("tc")
+__success __description("the same without preallocation")
+int churn_lazy(struct __sk_buff *skb)
 {
 	return churn(skb, &m_lazy);
 }
 
-SEC("tc") int churn_lru(struct __sk_buff *skb)
+SEC("tc")
+__success __description("the same in an LRU map")
+int churn_lru(struct __sk_buff *skb)
 {
 	return churn(skb, &m_lru);
 }
 
 /* The elements 0 to 7 are there all the time. */
-SEC("tc") int look(struct __sk_buff *skb)
+SEC("tc")
+__success __description("elements that stay are found")
+int look(struct __sk_buff *skb)
 {
 	u32 i;
 
@@ -99,7 +107,9 @@ SEC("tc") int look(struct __sk_buff *skb)
 	return 0;
 }
 
-SEC("tc") int pair(struct __sk_buff *skb)
+SEC("tc")
+__success __description("two values are equal under a lock")
+int pair(struct __sk_buff *skb)
 {
 	u32 zero = 0, i;
 	struct pair *p = bpf_map_lookup_elem(&m_pair, &zero);
@@ -120,7 +130,9 @@ SEC("tc") int pair(struct __sk_buff *skb)
 	return 0;
 }
 
-SEC("tc") int produce(struct __sk_buff *skb)
+SEC("tc")
+__success __description("records of one writer, some of them discarded")
+int produce(struct __sk_buff *skb)
 {
 	u32 thread = thread_of(skb), i;
 	u64 *sent = bpf_map_lookup_elem(&m_sent, &thread);

@@ -83,18 +83,19 @@ class HashIndex:
     # --- readers
 
     def find(self, key: Bytes) -> int | None:
-        """The element of a key; with the map's lock or without."""
+        """The element of a key, for those who hold no lock."""
         key = bytes(key)
         record = self._record
         for _ in range(_TRIES):
             changes = record.changes
-            slot = self._walk(key)
+            slot = self.find_locked(key)
             if slot is not None or record.changes == changes:
                 return slot
         with self._lock:
-            return self._walk(key)
+            return self.find_locked(key)
 
-    def _walk(self, key: bytes) -> int | None:
+    def find_locked(self, key: bytes) -> int | None:
+        """The element of a key, for those who hold the map's lock."""
         hash_ = hash_key(key)
         words, width = self._words, self._width
         number = self._heads[hash_ & self._mask]

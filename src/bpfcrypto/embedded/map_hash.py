@@ -64,7 +64,7 @@ class HashMap(EmbeddedMap):
 
     def _read(self, key: bytes) -> bytes | int:
         with self._lock:  # or else the slot may get another key before it is read
-            slot = self._index.find(key)
+            slot = self._index.find_locked(key)
             return ENOENT if slot is None else self.values.read(slot)
 
     def _write(self, key: bytes, value: Bytes, flags: int, cpu: int | None) -> int:
@@ -72,7 +72,7 @@ class HashMap(EmbeddedMap):
         if flags & ~int(UpdateFlag.LOCK) > UpdateFlag.EXIST or (in_place and not self._has_lock):
             return EINVAL
         with self._lock:
-            old = self._index.find(key)
+            old = self._index.find_locked(key)
             errno = presence_errno(old is not None, flags)
             if errno:
                 return errno
@@ -115,7 +115,7 @@ class HashMap(EmbeddedMap):
 
     def _remove(self, key: bytes) -> int:
         with self._lock:
-            slot = self._index.find(key)
+            slot = self._index.find_locked(key)
             if slot is None:
                 return ENOENT
             self._index.unlink(slot)

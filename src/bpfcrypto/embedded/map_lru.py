@@ -65,7 +65,7 @@ class LruHashMap(HashMap):
                 if node is None:
                     return ENOMEM
                 self._nodes[node.slot] = node
-            old = self._index.find(key)
+            old = self._index.find_locked(key)
             errno = presence_errno(old is not None, flags)
             if not errno:
                 if old is not None and self._rules.percpu:

@@ -16,8 +16,9 @@ class MapKind(IntEnum):
     ARRAY = 1
     HASH = 2
     LRU = 3
-    MAPS = 4
-    RING = 5
+    ARRAY_OF_MAPS = 4
+    HASH_OF_MAPS = 5
+    RING = 6
 
 
 class MapAbility(IntFlag):
@@ -32,7 +33,7 @@ class MapRecord(ctypes.Structure):
     """One map.
 
     Attributes:
-        values: address of the first value.
+        values: address of the first value; of the first inner map's address in a map of maps.
         stride: bytes from one value to the next.
         slots: values of one CPU.
         key_size, value_size, max_entries: as in the blueprint.
@@ -40,7 +41,7 @@ class MapRecord(ctypes.Structure):
         abilities: :class:`MapAbility` flags.
         cpus: copies of each value.
         lock: held by whoever changes the map.
-        table: address of the bucket heads of a hash, of the inner maps of a map of maps, or of the first page of a ring.
+        table: address of the bucket heads of a hash, or of the first page of a ring.
         elements: address of a hash's elements.
         free: address of the numbers of its free elements.
         referenced: address of one byte for each element of an LRU map, not 0 where it was used.

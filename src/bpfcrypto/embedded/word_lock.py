@@ -41,15 +41,16 @@ class _Words:
     order: Callable[[], object] | None = None
 
 
-def meet_machine_code(try_take: Word, give: Word, order: Callable[[], object]) -> None:
+def meet_machine_code(try_take: Word, give: Word, order: Callable[[], object] | None) -> None:
     """Use the operations of machine code from now on.
 
     Args:
         try_take: 0 to 1 in one step; whether it was 0.
         give: store 0, after all that was stored before.
-        order: make what was stored before visible before what is stored afterwards.
+        order: make what was stored before visible before what is stored afterwards; None where the processor does so anyway.
     """
-    _Words.give, _Words.order = staticmethod(give), staticmethod(order)
+    _Words.give = staticmethod(give)
+    _Words.order = None if order is None else staticmethod(order)
     _Words.try_take = staticmethod(try_take)
 
 
@@ -88,12 +89,12 @@ class WordLock:
 
     def __enter__(self) -> None:
         self._threads.acquire()
-        if not self._depth:
+        if not self._depth and not _Words.try_take(self._address):
             take_word(self._address)
         self._depth += 1
 
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
         if not self._depth:
-            give_word(self._address)
+            _Words.give(self._address)
         self._threads.release()

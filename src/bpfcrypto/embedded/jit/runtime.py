@@ -6,6 +6,7 @@ They make one unit for the process, and programs reach its functions through the
 from __future__ import annotations
 
 import ctypes
+import platform
 import threading
 from functools import cache as memoise
 from functools import partial
@@ -22,6 +23,8 @@ from bpfcrypto.errors import InternalError, NotSupportedError
 
 _OBJECTS = tuple(sorted((Path(__file__).parent / "runtime").glob("*.bpf.o")))
 _LEVEL = 2
+_STORES_IN_ORDER = frozenset({"x86_64", "amd64"})
+"""Processors whose stores become visible in the order of the program."""
 _lock = threading.Lock()
 
 
@@ -44,7 +47,10 @@ def _unit() -> Unit:
 
 
 def _share_words(unit: Unit) -> None:
-    """From now on machine code takes locks, and so Python has to take them in the same way. No holder needs Python's own lock."""
+    """From now on machine code takes locks, and so Python has to take them in the same way.
+
+    These operations never wait, so there is no reason to let go of the interpreter's lock for them.
+    """
     scratch = ctypes.c_uint64()
     operation = ctypes.PYFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
     try_take, give, order = (operation(unit.address(each)) for each in ("try_take_word", "give_word", "order_stores"))
@@ -53,7 +59,8 @@ def _share_words(unit: Unit) -> None:
     def ordered(_keeps: ctypes.c_uint64 = scratch) -> None:
         order(None, place)
 
-    word_lock.meet_machine_code(partial(try_take, None), partial(give, None), ordered)
+    in_order = platform.machine().lower() in _STORES_IN_ORDER
+    word_lock.meet_machine_code(partial(try_take, None), partial(give, None), None if in_order else ordered)
 
 
 def _build() -> bytes:

@@ -12,7 +12,7 @@ struct map {
 	u32 element_size, spare_count, count, free_count, fresh, changes;
 };
 
-enum { OTHER, ARRAY, HASH, LRU, MAPS, RING };
+enum { OTHER, ARRAY, HASH, LRU, ARRAY_OF_MAPS, HASH_OF_MAPS, RING };
 enum { WRITE = 1, PERCPU = 2 };
 enum { ANY, NOEXIST, EXIST, F_LOCK = 4 };
 

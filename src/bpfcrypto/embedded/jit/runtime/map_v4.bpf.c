@@ -28,9 +28,12 @@ INLINE u64 value_on(struct map *map, const void *key, u32 cpu)
 		if (number >= map->max_entries)
 			return 0;
 		break;
-	case MAPS:
+	case ARRAY_OF_MAPS:
 		number = *(const u32 *)key;
-		return number < map->max_entries ? ACQUIRE((u64 *)map->table + number) : 0;
+		return number < map->max_entries ? ACQUIRE((u64 *)map->values + number) : 0;
+	case HASH_OF_MAPS:
+		number = find(map, key);
+		return number ? ACQUIRE((u64 *)map->values + number - 1) : 0;
 	default:
 		ask_python();
 		return 0;
