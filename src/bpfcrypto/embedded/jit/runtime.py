@@ -54,10 +54,9 @@ def _share_words(unit: Unit) -> None:
     scratch = ctypes.c_uint64()
     operation = ctypes.PYFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
     try_take, give, order = (operation(unit.address(each)) for each in ("try_take_word", "give_word", "order_stores"))
-    place = ctypes.addressof(scratch)
 
-    def ordered(_keeps: ctypes.c_uint64 = scratch) -> None:
-        order(None, place)
+    def ordered() -> None:
+        order(None, ctypes.addressof(scratch))
 
     in_order = platform.machine().lower() in _STORES_IN_ORDER
     word_lock.meet_machine_code(partial(try_take, None), partial(give, None), None if in_order else ordered)
