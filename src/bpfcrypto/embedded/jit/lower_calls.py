@@ -63,13 +63,9 @@ def call(text: Text, site: FunctionText) -> None:
 
 
 def _any(text: Text, site: FunctionText) -> str:
-    """A call about which nothing more is known than what it calls."""
-    return (_native if callee_name(site.module.program, site.insn, site.slot) in NATIVES else _python)(text, site)
-
-
-def _python(text: Text, site: FunctionText) -> str:
-    """The interpreter's function. Code behind it may rely on a pointer that is not NULL."""
-    result = site.call_python([text.integer(n) for n in range(1, 6)])
+    """A call about which nothing more is known than what it calls. Code behind it may rely on a pointer that is not NULL."""
+    known = callee_name(site.module.program, site.insn, site.slot) in NATIVES
+    result = (_native if known else _python)(text, site)
     if site.surely_points(0):
         missing, on = text.fresh_label(), text.fresh_label()
         text.do(f"br i1 {text.emit(f'icmp eq i64 {result}, 0')}, label %{missing}, label %{on}, !prof !0")
@@ -78,6 +74,11 @@ def _python(text: Text, site: FunctionText) -> str:
         text.do("br label %unwind")
         text.open(on)
     return result
+
+
+def _python(text: Text, site: FunctionText) -> str:
+    """The interpreter's function."""
+    return site.call_python([text.integer(n) for n in range(1, 6)])
 
 
 def _native(text: Text, site: FunctionText) -> str:
