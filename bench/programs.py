@@ -6,7 +6,6 @@ that does nothing takes is taken off both. The contenders take turns, and the me
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import statistics
@@ -21,7 +20,6 @@ from bpfcrypto.embedded.engine import EmbeddedEngine
 from bpfcrypto.embedded.engine_program import EmbeddedProgram
 from bpfcrypto.embedded.jit.compile import Unit, compile_object
 from bpfcrypto.embedded.jit.memory import MachineMemory
-from bpfcrypto.embedded.jit.runs import Running
 from bpfcrypto.embedded.state import RunState
 from bpfcrypto.embedded.testrun import make_xdp
 from bpfcrypto.engine import Collection
@@ -92,14 +90,12 @@ class Compiled:
         assert machine is not None
         memory = MachineMemory(program.memory)
         frame = make_xdp(memory, PACKET, b"", {1: 1})
-        running = Running(RunState(memory, program.spec, packet=frame))
+        running = machine.runs.start(RunState(memory, program.spec, packet=frame))
         memory.record = running.record
-        address = ctypes.addressof(running.record)
-        machine.runs.by_address[address] = running
 
         def run(rounds: int) -> float:
             start = time.perf_counter_ns()
-            self._loop(machine.main, address, frame.handle, rounds)
+            self._loop(machine.main, running.address, frame.handle, rounds)
             return (time.perf_counter_ns() - start) / rounds
 
         run(1)

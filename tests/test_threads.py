@@ -16,6 +16,7 @@ import pytest
 from bpfcrypto.embedded.engine_collection import EmbeddedCollection
 from support.ciphers import cipher_users, ecb
 from support.packets import sample
+from support.threads import together
 
 if TYPE_CHECKING:
     from bpfcrypto.engine import Collection, Engine
@@ -35,27 +36,6 @@ def impatient() -> Iterator[None]:
     sys.setswitchinterval(1e-5)
     yield
     sys.setswitchinterval(before)
-
-
-def together(*works: Callable[[], None]) -> None:
-    """Run works at the same time, and raise what the first one raised that failed."""
-    failures: list[BaseException] = []
-    start = threading.Barrier(len(works))
-
-    def run(work: Callable[[], None]) -> None:
-        try:
-            start.wait()
-            work()
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=run, args=(work,)) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
 
 
 def rounds(engine: Engine, embedded: int, kernel: int) -> int:

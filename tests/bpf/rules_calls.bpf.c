@@ -88,3 +88,33 @@ int iterator_at_frame_pointer(struct __sk_buff *skb)
 	asm volatile("%0 = r10" : "=r"(frame));
 	return bpf_iter_num_new(frame, 0, 5);
 }
+
+/* --- a constant key of an array always finds an element, but for arrays that may stand for longer or shorter ones --- */
+
+TEST_MAP(m_four, BPF_MAP_TYPE_ARRAY, 4, u64, 0);
+TEST_MAP(m_some, BPF_MAP_TYPE_ARRAY, 4, u64, BPF_F_INNER_MAP);
+
+static __always_inline int third(void *map)
+{
+	u32 key[2]; /* the verifier knows a constant at the beginning of a slot of the stack */
+	u64 *value;
+
+	key[0] = 3;
+	value = bpf_map_lookup_elem(map, key);
+	return *value;
+}
+
+SEC("?tc")
+__success __description("the fourth of four")
+int third_of_four(struct __sk_buff *skb)
+{
+	return third(&m_four);
+}
+
+SEC("?tc")
+__failure __msg("R0 invalid mem access 'map_value_or_null'")
+__description("the fourth of an array of any length")
+int third_of_some(struct __sk_buff *skb)
+{
+	return third(&m_some);
+}

@@ -102,7 +102,7 @@ class Table:
 def test_slots_are_unique(lists: type[CommonLru] | type[PercpuLru], slots: int) -> None:
     """No slot is ever handed out while it is in use, an element is always to be had, and none gets lost."""
     rng, table, cpus = random.Random(slots), Table(), 4
-    lru = lists(slots, cpus, table.evict)
+    lru = lists(slots, cpus, table.evict, bytearray(slots))
     nodes = {}
     for _ in range(5 * slots + 200):
         node = lru.pop(rng.randrange(cpus))
@@ -125,7 +125,7 @@ def test_slots_are_unique(lists: type[CommonLru] | type[PercpuLru], slots: int) 
 def test_used_elements_stay() -> None:
     """Of many elements, those that are used between the updates outlive those that are not."""
     table = Table()
-    lru = CommonLru(1000, 1, table.evict)
+    lru = CommonLru(1000, 1, table.evict, bytearray(1000))
     favourites = []
     for count in range(5000):
         node = lru.pop(0)

@@ -221,6 +221,7 @@ CALLS: Final[Mapping[str, Row]] = {
     ),
     "task_on_stack": (EINVAL, "arg#0 pointer type STRUCT task_struct must point to scalar, or struct with scalar"),
     "iterator_at_frame_pointer": (EACCES, "invalid write to stack R1 off=0 size=8"),
+    "third_of_some": _UNCHECKED,
 }
 
 TABLES: Final = {"owner": OWNER, "closed": CLOSED, "create": CREATE, "kptr": KPTR, "dynptr": DYNPTR, "calls": CALLS}

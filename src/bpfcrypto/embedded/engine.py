@@ -121,7 +121,11 @@ class EmbeddedEngine:
             prog_types=frozenset(kind.name for kind in PROG_TYPES),
             map_types=frozenset(kind.name for kind in TYPES),
             jit=self._compiles,
-            why_not={**_WHY_NOT, **({} if self._compiles else {"machine code": self._why_interpreted}), **self._more_why_not},
+            why_not={
+                **_WHY_NOT,
+                **({} if self._compiles else {"machine code": self._why_interpreted}),
+                **self._more_why_not,
+            },
         )
 
     @cached_property
@@ -153,7 +157,9 @@ class EmbeddedEngine:
             return "programs with a step limit are interpreted"
         from bpfcrypto.embedded.jit.compile import is_available
 
-        return "" if is_available() else "programs are interpreted, since llvmlite is not installed (pip install llvmlite)"
+        return (
+            "" if is_available() else "programs are interpreted, since llvmlite is not installed (pip install llvmlite)"
+        )
 
     def load(self, source: Source | CollectionSpec, *, programs: Iterable[str] | None = None) -> EmbeddedCollection:
         """Create an object's maps and make its programs ready.

@@ -18,6 +18,9 @@ _FIRST_JIFFY = (1 << 32) - 300 * HZ  # INITIAL_JIFFIES: the low 32 bits wrap fiv
 _BOOT_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _TAI_CLOCK: int = getattr(time, "CLOCK_TAI", time.CLOCK_REALTIME)
 
+CLOCKS: Mapping[int, int] = {1: time.CLOCK_MONOTONIC, 7: _BOOT_CLOCK, 11: _TAI_CLOCK}
+"""The number that Linux has for a clock -> the number that this system has."""
+
 
 def ktime_get_ns(_run: RunState, *_: int) -> int:
     """Nanoseconds of the monotonic clock."""

@@ -7,6 +7,7 @@ machine it gives the same numbers.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import unpack
 
 _START = 0xDEADBEEF
@@ -29,6 +30,10 @@ def jhash(data: bytes, seed: int = 0) -> int:
     for at in range(0, last, 3):
         a, b, c = _mix(a + words[at] & _U32, b + words[at + 1] & _U32, c + words[at + 2] & _U32)
     return _final(a + words[last] & _U32, b + words[last + 1] & _U32, c + words[last + 2] & _U32)
+
+
+hash_key = lru_cache(maxsize=1 << 16)(jhash)
+"""The same for keys, which come again."""
 
 
 def _rotate(word: int, bits: int) -> int:

@@ -50,16 +50,28 @@ class KernelObject:
         members: what is answered.
         name: what messages call it; None for the name of the struct.
         owner: whom the region belongs to; None for the object itself.
+        room: bytes that are at its address at least; loads never see them.
     """
 
     def __init__(
-        self, memory: Memory, struct: str, members: Members, *, name: str | None = None, owner: object | None = None
+        self,
+        memory: Memory,
+        struct: str,
+        members: Members,
+        *,
+        name: str | None = None,
+        owner: object | None = None,
+        room: int = 0,
     ) -> None:
         size, self._members = _layout(struct)
         self.struct = struct
         self._answers = members
         self.region = memory.new(
-            size, name or f"struct {struct}", access=self, owner=self if owner is None else owner, writable=False
+            max(size, room),
+            name or f"struct {struct}",
+            access=self,
+            owner=self if owner is None else owner,
+            writable=False,
         )
 
     @property

@@ -30,7 +30,7 @@ def map_sum_elem_count(run: RunState, handle: int, *_: int) -> int:
     target = run.memory.owner(handle)
     if not isinstance(target, EmbeddedMap) or target.address != handle:
         raise AccessFault(f"{handle:#x} is not a map")
-    return sum(1 for _ in target.keys()) if isinstance(target, HashMap) else 0  # noqa: SIM118
+    return target.count if isinstance(target, HashMap) else 0
 
 
 NATIVES: Mapping[str, Native] = {

@@ -23,21 +23,37 @@ from collections.abc import Callable, Iterator
 Evict = Callable[[int], bool]
 """Takes the element of a slot out of its map; False where it is not in it just now."""
 
+Used = memoryview | bytearray
+
 LOT = 128  # LOCAL_FREE_TARGET, also the number of elements that one rotation looks at
 PERCPU_LOT = 4  # PERCPU_FREE_TARGET
 
 
 class Node:
-    """An element's place: its slot, its neighbours, the list it is on and the CPU that took it."""
+    """An element's place: its slot, its neighbours, the list it is on and the CPU that took it.
 
-    __slots__ = ("cpu", "newer", "older", "referenced", "ring", "slot")
+    Args:
+        slot: which element.
+        used: the reference bits of all of them, a byte each.
+    """
 
-    def __init__(self, slot: int) -> None:
+    __slots__ = ("_used", "cpu", "newer", "older", "ring", "slot")
+
+    def __init__(self, slot: int, used: Used) -> None:
         self.slot = slot
+        self._used = used
         self.cpu = 0
-        self.referenced = False
         self.ring: Ring | None = None
         self.newer = self.older = self
+
+    @property
+    def referenced(self) -> bool:
+        """Whether it was used of late."""
+        return bool(self._used[self.slot])
+
+    @referenced.setter
+    def referenced(self, used: bool) -> None:
+        self._used[self.slot] = used
 
 
 class Ring:
@@ -46,7 +62,7 @@ class Ring:
     __slots__ = ("anchor", "size")
 
     def __init__(self) -> None:
-        self.anchor = Node(-1)
+        self.anchor = Node(-1, bytearray())
         self.size = 0
 
     def push(self, node: Node) -> None:
@@ -87,9 +103,11 @@ class LruList:
         slots: the elements, all of them free.
         scans: how many elements one rotation looks at.
         evict: see :data:`Evict`.
+        used: the reference bits of all elements, a byte each.
     """
 
-    def __init__(self, slots: range, scans: int, evict: Evict) -> None:
+    def __init__(self, slots: range, scans: int, evict: Evict, used: Used) -> None:
+        self._used = used
         self.active = Ring()
         self.inactive = Ring()
         self.free = Ring()
@@ -114,7 +132,7 @@ class LruList:
             self.free.remove(node)
             return node
         slot = next(self._fresh, None)
-        return None if slot is None else Node(slot)
+        return None if slot is None else Node(slot, self._used)
 
     def rotate(self) -> None:
         """Sort out which elements are active."""
@@ -176,8 +194,8 @@ class LruList:
 class CommonLru:
     """One pair of lists for the map, and free and pending elements of each CPU."""
 
-    def __init__(self, slots: int, cpus: int, evict: Evict) -> None:
-        self._list = LruList(range(slots), LOT, evict)
+    def __init__(self, slots: int, cpus: int, evict: Evict, used: Used) -> None:
+        self._list = LruList(range(slots), LOT, evict, used)
         self._evict = evict
         self._lot = max(1, min(slots // cpus // 2, LOT))
         self._free = [Ring() for _ in range(cpus)]
@@ -252,9 +270,9 @@ class CommonLru:
 class PercpuLru:
     """A pair of lists for each CPU (BPF_F_NO_COMMON_LRU)."""
 
-    def __init__(self, slots: int, cpus: int, evict: Evict) -> None:
+    def __init__(self, slots: int, cpus: int, evict: Evict, used: Used) -> None:
         share = slots // cpus
-        self._lists = [LruList(range(cpu * share, (cpu + 1) * share), PERCPU_LOT, evict) for cpu in range(cpus)]
+        self._lists = [LruList(range(cpu * share, (cpu + 1) * share), PERCPU_LOT, evict, used) for cpu in range(cpus)]
 
     def pop(self, cpu: int) -> Node | None:
         """An element to use on a CPU, evicting others where necessary."""

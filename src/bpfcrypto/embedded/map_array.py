@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from bpfcrypto.abi.errno import ENOTSUPP
 from bpfcrypto.abi.maps import UpdateFlag
 from bpfcrypto.embedded.map_base import EmbeddedMap
+from bpfcrypto.embedded.map_record import MapKind
 
 if TYPE_CHECKING:
     from bpfcrypto.crypto.provider import Bytes
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 class ArrayMap(EmbeddedMap):
     """Values by index, per CPU or not. The value of a data section is the only one of such a map."""
+
+    kind = MapKind.ARRAY
 
     def lookup_address(self, key: Bytes, cpu: int) -> int:
         """Address of the value, 0 for an index beyond the last."""

@@ -14,8 +14,8 @@ A type implements five operations on elements, which answer with errnos: ``_read
 
 from __future__ import annotations
 
+import ctypes
 import itertools
-import threading
 from abc import abstractmethod
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,10 +32,12 @@ from bpfcrypto.embedded.kernel_object import KernelObject
 from bpfcrypto.embedded.map_batch import Batches
 from bpfcrypto.embedded.map_kptrs import held_kptrs
 from bpfcrypto.embedded.map_owner import Owner
+from bpfcrypto.embedded.map_record import LOCK, MapAbility, MapKind, MapRecord
 from bpfcrypto.embedded.map_values import Destructor, Values, round_up
 from bpfcrypto.embedded.memory import AccessFault, Memory, Region
 from bpfcrypto.embedded.rcu import Rcu
 from bpfcrypto.embedded.spinlock import SpinLock
+from bpfcrypto.embedded.word_lock import WordLock
 from bpfcrypto.errors import KeyNotFoundError, MapError, MapFullError, MapTypeError, SyscallError
 
 if TYPE_CHECKING:
@@ -105,11 +107,13 @@ class EmbeddedMap(Batches, FieldOwner):
     owner: Owner | None = None
     """The kind of programs that the map belongs to, where it can hold programs."""
 
+    kind: MapKind = MapKind.OTHER
+    """How machine code finds its elements."""
+
     def __init__(self, spec: MapSpec, around: Surroundings) -> None:
         self._spec = spec
         self._around = around
         self._rules = RULES[spec.type]
-        self._lock = threading.RLock()
         self._frozen = False
         self._closed = False
         self._holders = 1
@@ -137,8 +141,22 @@ class EmbeddedMap(Batches, FieldOwner):
         }
         answers = {name: lambda value=value: value for name, value in facts.items()}
         self.handle: Region = KernelObject(
-            around.memory, "bpf_map", answers, name=f"map '{spec.name}'", owner=self
+            around.memory, "bpf_map", answers, name=f"map '{spec.name}'", owner=self, room=ctypes.sizeof(MapRecord)
         ).region
+        self.record = MapRecord.from_address(self.handle.base)
+        self._fill_record()
+        self._lock = WordLock(self.handle.base + LOCK)
+
+    def _fill_record(self) -> None:
+        record, values, spec = self.record, self.values, self._spec
+        record.values, record.stride = values.region.base, values.stride
+        record.slots, record.cpus = values.slots, values.cpus
+        record.key_size, record.value_size, record.max_entries = spec.key_size, spec.value_size, spec.max_entries
+        record.kind = self.kind
+        if not self._around.fields and not spec.flags & MapFlag.RDONLY_PROG:
+            record.abilities |= MapAbility.WRITE
+        if self._rules.percpu:
+            record.abilities |= MapAbility.PERCPU
 
     def __repr__(self) -> str:
         return f"<EmbeddedMap '{self.name}': {self._spec.type.name}>"

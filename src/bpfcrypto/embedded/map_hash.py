@@ -14,52 +14,57 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from errno import E2BIG, EEXIST, EINVAL, ENOENT
-from functools import lru_cache
-from itertools import count
 from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.maps import MapFlag, UpdateFlag
-from bpfcrypto.embedded.jhash import jhash
+from bpfcrypto.embedded.hash_index import HashIndex
 from bpfcrypto.embedded.map_base import USER_CPU, EmbeddedMap, Surroundings
+from bpfcrypto.embedded.map_record import MapKind
 
 if TYPE_CHECKING:
     from bpfcrypto.crypto.provider import Bytes
     from bpfcrypto.spec import MapSpec
 
-_hash = lru_cache(maxsize=1 << 16)(jhash)
-
 
 class HashMap(EmbeddedMap):
     """Values by key, per CPU or not."""
 
+    kind = MapKind.HASH
+
     def __init__(self, spec: MapSpec, around: Surroundings) -> None:
         super().__init__(spec, around)
-        self._elements: dict[bytes, int] = {}
-        self._free: list[int] = []
-        self._unused = iter(range(spec.max_entries))
-        self._spare = list(range(spec.max_entries, self._slot_count()))
+        spares = self._slot_count() - spec.max_entries if self.kind is MapKind.HASH else 0
+        self._index = HashIndex(self.record, self._lock, self._slot_count(), self._table_size(), spares)
+        around.memory.map_for_machine(self._index.region)
         self._preallocated = not spec.flags & MapFlag.NO_PREALLOC
-        self._born: dict[int, int] = {}  # when an element came into its bucket, by slot
-        self._births = count()
+
+    def _destroy(self) -> None:
+        self._around.memory.unmap_for_machine(self._index.region)
+        super()._destroy()
 
     def lookup_address(self, key: Bytes, cpu: int) -> int:
         """Address of the value, 0 where there is no such key."""
-        slot = self._elements.get(bytes(key))
+        slot = self._index.find(key)
         return 0 if slot is None else self.values.address(slot, cpu % self.values.cpus)
 
     def each(self, cpu: int) -> Iterator[tuple[bytes, int]]:
         """Every key with the address of its value, but those that go in the meantime (bpf_for_each_map_elem)."""
         for key in self._keys():
-            slot = self._elements.get(key)
+            slot = self._index.find(key)
             if slot is not None:
                 yield key, self.values.address(slot, cpu % self.values.cpus)
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return self._index.count
 
     def _slot_count(self) -> int:
         return self._spec.max_entries + (0 if self._rules.percpu else self._around.cpus)
 
     def _read(self, key: bytes) -> bytes | int:
         with self._lock:  # or else the slot may get another key before it is read
-            slot = self._elements.get(key)
+            slot = self._index.find_locked(key)
             return ENOENT if slot is None else self.values.read(slot)
 
     def _write(self, key: bytes, value: Bytes, flags: int, cpu: int | None) -> int:
@@ -67,7 +72,7 @@ class HashMap(EmbeddedMap):
         if flags & ~int(UpdateFlag.LOCK) > UpdateFlag.EXIST or (in_place and not self._has_lock):
             return EINVAL
         with self._lock:
-            old = self._elements.get(key)
+            old = self._index.find_locked(key)
             errno = presence_errno(old is not None, flags)
             if errno:
                 return errno
@@ -84,26 +89,21 @@ class HashMap(EmbeddedMap):
         return 0
 
     def _insert(self, key: bytes, value: Bytes, cpu: int | None) -> int:
-        if len(self._elements) >= self._spec.max_entries:
+        if self._index.count >= self._spec.max_entries:
             return E2BIG
-        slot = self._free.pop() if self._free else next(self._unused)
+        slot = self._index.take()
         if not self._preallocated:
             self.values.drop(slot)
         self._fill(slot, value, cpu)
-        self._link(key, slot)
+        self._index.link(key, slot)
         return 0
 
     def _replace(self, key: bytes, old: int, value: Bytes, cpu: int | None) -> None:
-        where = USER_CPU if cpu is None else cpu % len(self._spare)
-        slot, self._spare[where] = self._spare[where], old
+        slot = self._index.swap_spare(USER_CPU if cpu is None else cpu, old)
         self.values.write(slot, value)
-        self._link(key, slot)
+        self._index.link(key, slot)
+        self._index.unlink(old)
         self.values.drop(old)
-
-    def _link(self, key: bytes, slot: int) -> None:
-        """Make an element the one of ``key``, at the head of its bucket."""
-        self._born[slot] = next(self._births)
-        self._elements[key] = slot
 
     def _fill(self, slot: int, value: Bytes, cpu: int | None) -> None:
         """The value of a new element: a program on a CPU gives its own copy, the others become zero."""
@@ -115,16 +115,17 @@ class HashMap(EmbeddedMap):
 
     def _remove(self, key: bytes) -> int:
         with self._lock:
-            slot = self._elements.pop(key, None)
+            slot = self._index.find_locked(key)
             if slot is None:
                 return ENOENT
+            self._index.unlink(slot)
             self._discard(slot)
         return 0
 
     def _discard(self, slot: int) -> None:
         """Give back an element that is no longer in the table."""
         self.values.drop(slot)
-        self._free.append(slot)
+        self._index.give(slot)
 
     def _take(self, key: bytes) -> bytes | int:
         with self._lock:
@@ -136,26 +137,11 @@ class HashMap(EmbeddedMap):
 
     def _buckets(self) -> list[tuple[int, list[bytes]]]:
         with self._lock:
-            newest_first = sorted(self._elements, key=lambda key: -self._born[self._elements[key]])
-        return in_buckets(newest_first, self._table_size())
+            return self._index.buckets()
 
     def _table_size(self) -> int:
         """The number that, rounded up to a power of two, is that of the buckets."""
         return self._spec.max_entries
-
-
-def in_buckets(keys: Iterable[bytes], size: int) -> list[tuple[int, list[bytes]]]:
-    """Numbers and keys of the buckets that are not empty, by number.
-
-    Args:
-        keys: the newest first.
-        size: the number that, rounded up to a power of two, is that of the buckets.
-    """
-    mask = (1 << (size - 1).bit_length()) - 1
-    buckets: dict[int, list[bytes]] = {}
-    for key in keys:
-        buckets.setdefault(_hash(key) & mask, []).append(key)
-    return sorted(buckets.items())
 
 
 def presence_errno(exists: bool, flags: int) -> int:

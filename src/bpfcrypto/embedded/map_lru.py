@@ -13,6 +13,7 @@ from bpfcrypto.abi.maps import MapFlag, UpdateFlag
 from bpfcrypto.embedded.lru import CommonLru, Node, PercpuLru
 from bpfcrypto.embedded.map_base import USER_CPU, Surroundings
 from bpfcrypto.embedded.map_hash import HashMap, presence_errno
+from bpfcrypto.embedded.map_record import MapKind
 
 if TYPE_CHECKING:
     from bpfcrypto.crypto.provider import Bytes
@@ -22,20 +23,26 @@ if TYPE_CHECKING:
 class LruHashMap(HashMap):
     """Values by key, per CPU or not, of which the long unused ones give way."""
 
+    kind = MapKind.LRU
+
     def __init__(self, spec: MapSpec, around: Surroundings) -> None:
         super().__init__(spec, around)
         lists = PercpuLru if spec.flags & MapFlag.NO_COMMON_LRU else CommonLru
-        self._lru: PercpuLru | CommonLru = lists(self._slot_count(), around.cpus, self._evict)
+        self._referenced = self._index.referenced
+        self._lru: PercpuLru | CommonLru = lists(self._slot_count(), around.cpus, self._evict, self._referenced)
         self._nodes: dict[int, Node] = {}
-        self._key_of: dict[int, bytes] = {}
 
     def lookup_address(self, key: Bytes, cpu: int) -> int:
         """Address of the value, 0 where there is no such key; the element counts as used."""
-        slot = self._elements.get(bytes(key))
+        slot = self._index.find(key)
         if slot is None:
             return 0
-        self._nodes[slot].referenced = True
+        self._referenced[slot] = 1
         return self.values.address(slot, cpu % self.values.cpus)
+
+    def _buckets(self) -> list[tuple[int, list[bytes]]]:
+        with self._lock:
+            return self._index.buckets(self._nodes)
 
     def _place(self, key: bytes, cpu: int) -> int:
         return super().lookup_address(key, cpu)
@@ -58,11 +65,11 @@ class LruHashMap(HashMap):
                 if node is None:
                     return ENOMEM
                 self._nodes[node.slot] = node
-            old = self._elements.get(key)
+            old = self._index.find_locked(key)
             errno = presence_errno(old is not None, flags)
             if not errno:
                 if old is not None and self._rules.percpu:
-                    self._nodes[old].referenced = True
+                    self._referenced[old] = 1
                     self.values.write(old, value, cpu)
                     self.values.drop(old, cpu)
                 elif node is not None:
@@ -75,21 +82,18 @@ class LruHashMap(HashMap):
     def _use(self, node: Node, key: bytes, value: Bytes, cpu: int | None, old: int | None) -> None:
         """Make a new element the one of ``key``."""
         self._fill(node.slot, value, cpu)
-        self._link(key, node.slot)
-        self._key_of[node.slot] = key
+        self._index.link(key, node.slot)
         if old is not None:
             node.referenced = True
+            self._index.unlink(old)
             self._discard(old)
 
     def _discard(self, slot: int) -> None:
         self.values.drop(slot)
-        self._key_of.pop(slot, None)
         self._lru.push(self._nodes[slot])
 
     def _evict(self, slot: int) -> bool:
-        key = self._key_of.pop(slot, None)
-        if key is None:
+        if not self._index.unlink(slot):
             return False
-        del self._elements[key]
         self.values.drop(slot)
         return True

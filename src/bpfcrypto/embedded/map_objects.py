@@ -96,6 +96,9 @@ class ObjectArray(ObjectMap[Held]):
         """The object in a slot; None where there is none."""
         return self._held.get(index)
 
+    def _placed(self, index: int, held: Held | None) -> None:
+        """A slot has got another object, or is empty now."""
+
     def _read(self, key: bytes) -> bytes | int:
         held = self._held.get(int.from_bytes(key, "little"))
         return ENOENT if held is None else self._shown(held)
@@ -112,6 +115,7 @@ class ObjectArray(ObjectMap[Held]):
                 return accepted
             old = self._held.get(index)
             self._held[index] = accepted
+            self._placed(index, accepted)
         if old is not None:
             self._give_up(old)
         return 0
@@ -122,6 +126,7 @@ class ObjectArray(ObjectMap[Held]):
             return E2BIG
         with self._lock:
             old = self._held.pop(index, None)
+            self._placed(index, None)
         if old is None:
             return ENOENT
         self._give_up(old)

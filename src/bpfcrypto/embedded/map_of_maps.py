@@ -8,6 +8,7 @@ A map that leaves its slot lives on until the programs that may have found it ha
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from errno import E2BIG, EINVAL, ENOENT
@@ -16,9 +17,12 @@ from weakref import WeakSet
 
 from bpfcrypto.abi.errno import ENOTSUPP
 from bpfcrypto.abi.maps import MAPS_OF_MAPS, MapFlag, MapType, UpdateFlag
+from bpfcrypto.embedded.hash_index import HashIndex
 from bpfcrypto.embedded.map_base import EmbeddedMap, Surroundings
-from bpfcrypto.embedded.map_hash import in_buckets, presence_errno
+from bpfcrypto.embedded.map_hash import presence_errno
 from bpfcrypto.embedded.map_objects import ObjectArray, ObjectMap, check_home, descriptor_errno
+from bpfcrypto.embedded.map_record import MapKind
+from bpfcrypto.embedded.map_values import new_storage
 from bpfcrypto.errors import InternalError, SyscallError
 
 if TYPE_CHECKING:
@@ -97,6 +101,12 @@ class MapOfMaps(ObjectMap[EmbeddedMap]):
         self._made.add(made)
         return made
 
+    def _table(self, slots: int) -> memoryview:
+        """Room for the addresses of inner maps, where machine code finds it."""
+        storage, start = new_storage(8 * slots)
+        self.record.values = ctypes.addressof(storage) + start
+        return memoryview(storage).cast("B")[start : start + 8 * slots].cast("Q")
+
     def _accept(self, value: object) -> EmbeddedMap | int:
         if not isinstance(value, EmbeddedMap):
             return descriptor_errno(value)
@@ -121,51 +131,76 @@ class MapOfMaps(ObjectMap[EmbeddedMap]):
 class ArrayOfMaps(MapOfMaps, ObjectArray[EmbeddedMap]):
     """Maps by index."""
 
+    kind = MapKind.ARRAY_OF_MAPS
+
+    def __init__(self, spec: MapSpec, around: Surroundings) -> None:
+        super().__init__(spec, around)
+        self._addresses = self._table(spec.max_entries)
+
+    def _placed(self, index: int, held: EmbeddedMap | None) -> None:
+        self._addresses[index] = 0 if held is None else held.address
+
     def lookup_address(self, key: Bytes, _cpu: int) -> int:
         """The inner map, 0 where there is none."""
-        held = self._held.get(int.from_bytes(key, "little"))
-        return 0 if held is None else held.address
+        index = int.from_bytes(key, "little")
+        return self._addresses[index] if index < self._spec.max_entries else 0
 
 
 class HashOfMaps(MapOfMaps):
     """Maps by key."""
 
+    kind = MapKind.HASH_OF_MAPS
+
     def __init__(self, spec: MapSpec, around: Surroundings) -> None:
         super().__init__(spec, around)
-        self._held: dict[bytes, EmbeddedMap] = {}
+        slots = spec.max_entries + 1  # one is spare, so that a new element can take the place of an old one
+        self._index = HashIndex(self.record, self._lock, slots, spec.max_entries, spares=1)
+        self._addresses = self._table(slots)
+        self._held: dict[int, EmbeddedMap] = {}
 
     def lookup_address(self, key: Bytes, _cpu: int) -> int:
         """The inner map, 0 where there is none."""
-        held = self._held.get(bytes(key))
-        return 0 if held is None else held.address
+        slot = self._index.find(key)
+        return 0 if slot is None else self._addresses[slot]
 
     def _read(self, key: bytes) -> bytes | int:
-        held = self._held.get(key)
-        return ENOENT if held is None else self._shown(held)
+        with self._lock:
+            slot = self._index.find_locked(key)
+            return ENOENT if slot is None else self._shown(self._held[slot])
 
     def _store(self, key: bytes, value: object, flags: int) -> int:
         with self._lock:
             accepted = self._accept(value)
             if isinstance(accepted, int):
                 return accepted
-            old = self._held.get(key)
+            old = self._index.find_locked(key)
             errno = EINVAL if flags > UpdateFlag.EXIST else presence_errno(old is not None, flags)
-            if not errno and old is None and len(self._held) >= self._spec.max_entries:
+            if not errno and old is None and self._index.count >= self._spec.max_entries:
                 errno = E2BIG
-            if not errno:
-                self._held.pop(key, None)  # the new element is the first of its bucket
-                self._held[key] = accepted
-        if errno:
-            self._give_up(accepted)
-        elif old is not None:
-            self._give_up(old)
+            goes = accepted if errno else self._put(key, accepted, old)
+        if goes is not None:
+            self._give_up(goes)
         return errno
+
+    def _put(self, key: bytes, new: EmbeddedMap, old: int | None) -> EmbeddedMap | None:
+        """Make a map the one of ``key``; the one that it was."""
+        slot = self._index.take() if old is None else self._index.swap_spare(0, old)
+        self._held[slot] = new
+        self._addresses[slot] = new.address
+        self._index.link(key, slot)
+        if old is None:
+            return None
+        self._index.unlink(old)
+        return self._held.pop(old)
 
     def _remove(self, key: bytes, /) -> int:
         with self._lock:
-            old = self._held.pop(key, None)
-        if old is None:
-            return ENOENT
+            slot = self._index.find_locked(key)
+            if slot is None:
+                return ENOENT
+            self._index.unlink(slot)
+            self._index.give(slot)
+            old = self._held.pop(slot)
         self._give_up(old)
         return 0
 
@@ -174,8 +209,7 @@ class HashOfMaps(MapOfMaps):
 
     def _buckets(self) -> list[tuple[int, list[bytes]]]:
         with self._lock:
-            newest_first = list(reversed(self._held))
-        return in_buckets(newest_first, self._spec.max_entries)
+            return self._index.buckets()
 
     def _destroy(self) -> None:
         while self._held:

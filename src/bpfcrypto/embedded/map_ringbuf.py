@@ -3,11 +3,15 @@
 A record that a program has reserved is memory of its own until it is submitted or discarded: the program reaches the payload and nothing
 beside it, and afterwards nothing at all. The ring's memory lies in one piece with room for a second copy behind it, so that a record
 that runs over the end is contiguous while the program works on it; what is in the copy goes back to the start when the record is done.
+
+Pages are as in the kernel: one for the ring itself, one for each position, then the data. So the page number in a record's header leads
+from the record to its ring, which is all that machine code needs to finish it (jit/runtime/ringbuf_v4.bpf.c).
 """
 
 from __future__ import annotations
 
-import threading
+import ctypes
+import time
 from dataclasses import dataclass
 from errno import EBUSY, EPERM
 from typing import TYPE_CHECKING
@@ -26,6 +30,7 @@ from bpfcrypto.abi.ringbuf import (
     ring_size,
 )
 from bpfcrypto.embedded.map_keyless import KeylessMap
+from bpfcrypto.embedded.map_record import MapKind
 from bpfcrypto.embedded.map_values import new_storage
 from bpfcrypto.embedded.memory import Memory, Region
 
@@ -36,8 +41,26 @@ if TYPE_CHECKING:
     from bpfcrypto.spec import MapSpec
 
 PAGE = 4096
-_POSITIONS = 2 * PAGE
+_DATA = META_PAGES * PAGE
 _U64 = (1 << 64) - 1
+_FIRST_PAUSE = 2e-5
+_LONGEST_PAUSE = 1e-3
+
+
+class RingPage(ctypes.Structure):
+    """The first page of a ring, for its producers.
+
+    Attributes:
+        mask: bytes of the data less one.
+        pending: position of the oldest record that may be unfinished.
+        wakeups: how often machine code has woken readers.
+    """
+
+    _fields_ = (("mask", ctypes.c_uint64), ("pending", ctypes.c_uint64), ("wakeups", ctypes.c_uint64))
+
+    mask: int
+    pending: int
+    wakeups: int
 
 
 class RingMemory(KeylessMap):
@@ -53,10 +76,11 @@ class RingMemory(KeylessMap):
     def __init__(self, spec: MapSpec, around: Surroundings) -> None:
         super().__init__(spec, around)
         size = ring_size(spec.max_entries, PAGE)
-        self._storage, self._start = new_storage(_POSITIONS + 2 * size)
+        self._storage, self._start = new_storage(_DATA + 2 * size, align=PAGE)
         view = memoryview(self._storage).cast("B")[self._start :]
-        self.ring = Ring(spec.name, view[:8], view[PAGE : PAGE + 8], view[_POSITIONS : _POSITIONS + size])
-        self._mirror = view[_POSITIONS + size : _POSITIONS + 2 * size]
+        consumer, producer = (view[at : at + 8] for at in (PAGE, 2 * PAGE))
+        self.ring = Ring(spec.name, consumer, producer, view[_DATA : _DATA + size])
+        self._mirror = view[_DATA + size : _DATA + 2 * size]
         self._mapped = False
 
     def freeze(self) -> None:
@@ -80,7 +104,7 @@ class RingMemory(KeylessMap):
         at = position & self.ring.mask
         over = self._over(at, size)
         self._mirror[:over] = self.ring.data[:over]
-        return memory.map(Region(self._storage, name=name, offset=self._start + _POSITIONS + at, size=size))
+        return memory.map(Region(self._storage, name=name, offset=self._start + _DATA + at, size=size))
 
     def close_window(self, memory: Memory, region: Region, position: int) -> None:
         """End what :meth:`window` began."""
@@ -112,11 +136,22 @@ class Reservation:
 class RingBufMap(RingMemory):
     """Records from programs to user space."""
 
+    kind = MapKind.RING
+
     def __init__(self, spec: MapSpec, around: Surroundings) -> None:
         super().__init__(spec, around)
-        self._pending = 0  # position of the oldest record that may be unfinished
-        self._woken = threading.Condition()
-        self._wakeups = 0
+        self._page = RingPage.from_buffer(self._storage, self._start)
+        self._page.mask = self.ring.mask
+        self.record.table = ctypes.addressof(self._page)
+        self._woken = 0  # how often Python has woken readers
+        self._records = Region(
+            self._storage, name=f"record of map '{self.name}'", offset=self._start + _DATA, size=2 * self.ring.size
+        )
+        around.memory.map_for_machine(self._records)
+
+    def _destroy(self) -> None:
+        self._around.memory.unmap_for_machine(self._records)
+        super()._destroy()
 
     # --- user space
 
@@ -128,11 +163,21 @@ class RingBufMap(RingMemory):
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for records; see :class:`~bpfcrypto.engine.RingMap`."""
         self._map("wait")
-        with self._woken:
-            before = self._wakeups
-            if not self.ring.available:
-                self._woken.wait_for(lambda: self._wakeups != before, timeout)
+        before, pause = self._wakeups, _FIRST_PAUSE
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if self.ring.available:
+            return True
+        while self._wakeups == before:
+            left = pause if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                break
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, _LONGEST_PAUSE)
         return bool(self.ring.available)
+
+    @property
+    def _wakeups(self) -> tuple[int, int]:
+        return self._woken, self._page.wakeups
 
     # --- programs
 
@@ -151,7 +196,7 @@ class RingBufMap(RingMemory):
             consumer, position = ring.consumer, ring.producer
             end = position + needed
             self._skip_finished(position)
-            if end - consumer & _U64 > ring.mask or end - self._pending & _U64 > ring.mask:
+            if end - consumer & _U64 > ring.mask or end - self._page.pending & _U64 > ring.mask:
                 return 0
             page = META_PAGES + (position & ring.mask) // PAGE
             ring.set_header(position, size | BUSY, page)
@@ -161,11 +206,12 @@ class RingBufMap(RingMemory):
         return region.base
 
     def _skip_finished(self, producer: int) -> None:
-        while self._pending < producer:
-            word = self.ring.header(self._pending)
+        page = self._page
+        while page.pending < producer:
+            word = self.ring.header(page.pending)
             if word & BUSY:
                 return
-            self._pending += record_size(word & ~DISCARD)
+            page.pending += record_size(word & ~DISCARD)
 
     def commit(self, record: Reservation, flags: int, *, discard: bool) -> None:
         """Finish a record.
@@ -181,9 +227,8 @@ class RingBufMap(RingMemory):
             ring.set_header(position, record.region.size | (DISCARD if discard else 0))
         reached = (ring.consumer ^ position) & ring.mask == 0
         if flags & FORCE_WAKEUP or (reached and not flags & NO_WAKEUP):
-            with self._woken:
-                self._wakeups += 1
-                self._woken.notify_all()
+            with self._lock:
+                self._woken += 1
 
     def query(self, flags: int) -> int:
         """A number that describes the ring (bpf_ringbuf_query); 0 for an unknown question."""

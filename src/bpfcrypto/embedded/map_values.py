@@ -233,14 +233,18 @@ def _gaps(fields: Sequence[SpecialField], size: int) -> tuple[tuple[int, int], .
     return tuple((start, end) for start, end in zip(starts, ends, strict=True) if start < end)
 
 
-def new_storage(size: int) -> tuple[ctypes.Array[ctypes.c_char], int]:
-    """Zeroed memory; large buffers come from the system page by page, when they are touched.
+def new_storage(size: int, align: int = 8) -> tuple[ctypes.Array[ctypes.c_char], int]:
+    """Zeroed memory, and the offset in it that is aligned; large buffers come from the system page by page, when they are touched.
+
+    Args:
+        size: bytes.
+        align: a power of two, a page at most.
 
     Raises:
         MemoryError: there is no such amount of it.
     """
     if size < _LARGE:
-        return allocate(size)
+        return allocate(size, align)
     try:
         return (ctypes.c_char * size).from_buffer(mmap.mmap(-1, size)), 0
     except (OSError, OverflowError, ValueError) as error:

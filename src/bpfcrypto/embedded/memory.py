@@ -150,12 +150,32 @@ def allocate(size: int, align: int = 8) -> tuple[ctypes.Array[ctypes.c_char], in
 
 
 class Memory:
-    """An address space: every region that programs may reach, on top of the parent's."""
+    """An address space: every region that programs may reach, on top of the parent's.
+
+    Attributes:
+        machine_regions: what only machine code reaches besides.
+    """
 
     def __init__(self, parent: Memory | None = None) -> None:
         self._parent = parent
         self._lock = threading.Lock()
         self._index: tuple[list[int], list[Region]] = ([], [])
+        self.machine_regions: tuple[Region, ...] = ()
+
+    def map_for_machine(self, region: Region) -> None:
+        """Let helpers that machine code calls reach a region, and nobody else.
+
+        Machine code takes pieces of it without telling, as the verifier's rules allow; the interpreter maps each piece.
+        """
+        with self._lock:
+            self.machine_regions = (*self.machine_regions, region)
+            region.set_live(True)
+
+    def unmap_for_machine(self, region: Region) -> None:
+        """Undo ``map_for_machine``."""
+        with self._lock:
+            self.machine_regions = tuple(each for each in self.machine_regions if each is not region)
+            region.set_live(False)
 
     def map(self, region: Region) -> Region:
         """Make a region reachable. The caller keeps it alive until it is unmapped."""

@@ -3,7 +3,9 @@
 A program holds at most one lock at a time and gives it back before it ends: the verifier proves both, and a program that was not
 verified is stopped where it does otherwise. Operations of maps with BPF_F_LOCK take the lock of the element that they copy.
 
-The kernel keeps the lock in the four bytes of the field. Here the field stays zero, which is how user space sees it anyway.
+The lock is the first word of the field, as in the kernel; user space reads the field as zero. Machine code works on that word alone.
+Threads of Python have a lock of their own before it, see :mod:`bpfcrypto.embedded.word_lock`. Resilient locks, which only Python takes,
+need no more than that one.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from bpfcrypto.embedded.memory import AccessFault
+from bpfcrypto.embedded.word_lock import give_word, take_word
 
 if TYPE_CHECKING:
     from bpfcrypto.embedded.state import RunState
@@ -29,8 +32,10 @@ class SpinLock:
 
     def __enter__(self) -> None:
         self._lock.acquire()
+        take_word(self.address)
 
     def __exit__(self, *_: object) -> None:
+        give_word(self.address)
         self._lock.release()
 
     def take(self, seconds: float, run: RunState) -> bool:
@@ -54,7 +59,7 @@ class SpinLock:
         if run.lock is not None:
             held = "this lock" if run.lock is self else f"the one at {run.lock.address:#x}"
             raise AccessFault(f"deadlock: bpf_spin_lock at {self.address:#x}, while the program holds {held}")
-        self._lock.acquire()
+        self.__enter__()
         run.lock = self
 
     def release(self, run: RunState) -> None:
@@ -66,4 +71,4 @@ class SpinLock:
         if run.lock is not self:
             raise AccessFault(f"bpf_spin_unlock at {self.address:#x}, which the program does not hold")
         run.lock = None
-        self._lock.release()
+        self.__exit__()

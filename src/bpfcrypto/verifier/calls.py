@@ -12,7 +12,7 @@ from errno import EACCES, EFAULT, EINVAL
 from typing import TYPE_CHECKING, Final
 
 from bpfcrypto.abi.helpers import BY_NAME, HELPERS, RESULT_STRUCTS, Helper, Ret
-from bpfcrypto.abi.maps import MAX_CPUS, MapType
+from bpfcrypto.abi.maps import MAX_CPUS, MapFlag, MapType
 from bpfcrypto.btf.record import FieldKind
 from bpfcrypto.btf.types import Composite, Kind
 from bpfcrypto.verifier import bounds, call_args, call_maps, callbacks, dynptr, mem_region, mem_stack, refs
@@ -302,7 +302,10 @@ def _map_value(call: _Call) -> Reg:
     assert target is not None
     spec = target.spec
     certain = (
-        call.helper.name == "bpf_map_lookup_elem" and spec.type in _CONST_LOOKUPS and 0 <= meta.key < spec.max_entries
+        call.helper.name == "bpf_map_lookup_elem"
+        and spec.type in _CONST_LOOKUPS
+        and not spec.flags & MapFlag.INNER_MAP  # one found by a lookup may be shorter
+        and 0 <= meta.key < spec.max_entries
     )
     if not certain:
         number = call.env.new_id()

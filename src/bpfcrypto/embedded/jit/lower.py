@@ -224,6 +224,7 @@ class FunctionText:
         self._ends: dict[int, tuple[str, list[Value | None], str]] = {}  # label, registers and terminator of a block
         self._phis: list[tuple[int, int, str, bool]] = []  # block, register, name, whether a pointer
         self._loops = False
+        self._locals: list[int] = []
 
     @property
     def prog_type(self) -> ProgType:
@@ -268,6 +269,11 @@ class FunctionText:
         self.check_unwind()
         return result
 
+    def local(self, size: int) -> str:
+        """Room for some bytes as long as the function runs, a ptr."""
+        self._locals.append(size)
+        return f"%local{len(self._locals) - 1}"
+
     def check_unwind(self) -> None:
         """Return at once where the run is to end."""
         text = self.text
@@ -301,6 +307,7 @@ class FunctionText:
             if self.module.facts is not None:
                 lines.append(f"  call void @llvm.memset.p0.i64(ptr align 16 %stack, i8 0, i64 {depth}, i1 false)")
             lines.append(f"  %fp = getelementptr i8, ptr %stack, i64 {depth}")
+        lines += [f"  %local{n} = alloca [{size} x i8], align 8" for n, size in enumerate(self._locals)]
         if self._loops:
             lines += ["  %loops = alloca i64", f"  store i64 {MAX_LOOPS}, ptr %loops"]
         lines += [

@@ -14,6 +14,7 @@ from bpfcrypto.abi.helpers import HELPERS
 from bpfcrypto.abi.maps import MapType
 from bpfcrypto.embedded.jit import lower_runtime
 from bpfcrypto.embedded.jit.links import Link
+from bpfcrypto.embedded.jit.lower_each import each_element
 from bpfcrypto.embedded.jit.record import JUMP, UNWIND
 from bpfcrypto.embedded.jit.text import Value
 from bpfcrypto.isa.opcode import PseudoCall
@@ -53,17 +54,18 @@ def call(text: Text, site: FunctionText) -> None:
     if site.module.facts is None:
         written = lower_runtime.CALLS[name]
     else:
-        written = _SIMPLE.get(name) or _SPECIAL.get(name) or (_native if name in NATIVES else _python)
-    result = written(text, site) or _python(text, site)
+        written = _SIMPLE.get(name) or _SPECIAL.get(name) or _any
+    result = written(text, site) or _any(text, site)
     if isinstance(result, Value):
         text.registers[0] = result
     else:
         text.set_typed(0, result, pointer=site.gives_pointer(0))
 
 
-def _python(text: Text, site: FunctionText) -> str:
-    """The interpreter's function. Code behind it may rely on a pointer that is not NULL."""
-    result = site.call_python([text.integer(n) for n in range(1, 6)])
+def _any(text: Text, site: FunctionText) -> str:
+    """A call about which nothing more is known than what it calls. Code behind it may rely on a pointer that is not NULL."""
+    known = callee_name(site.module.program, site.insn, site.slot) in NATIVES
+    result = (_native if known else _python)(text, site)
     if site.surely_points(0):
         missing, on = text.fresh_label(), text.fresh_label()
         text.do(f"br i1 {text.emit(f'icmp eq i64 {result}, 0')}, label %{missing}, label %{on}, !prof !0")
@@ -72,6 +74,11 @@ def _python(text: Text, site: FunctionText) -> str:
         text.do("br label %unwind")
         text.open(on)
     return result
+
+
+def _python(text: Text, site: FunctionText) -> str:
+    """The interpreter's function."""
+    return site.call_python([text.integer(n) for n in range(1, 6)])
 
 
 def _native(text: Text, site: FunctionText) -> str:
@@ -183,6 +190,7 @@ _SIMPLE: Mapping[str, Written] = {
 
 _SPECIAL: Mapping[str, Written] = {
     "bpf_tail_call": _tail_call,
+    "bpf_for_each_map_elem": each_element,
     "bpf_loop": _loop,
     "bpf_map_lookup_elem": _map_lookup,
 }
@@ -190,6 +198,7 @@ _SPECIAL: Mapping[str, Written] = {
 NATIVES: Mapping[str, int] = {
     "bpf_crypto_encrypt": 4,
     "bpf_crypto_decrypt": 4,
+    "bpf_csum_diff": 5,
     "bpf_dynptr_adjust": 3,
     "bpf_dynptr_clone": 2,
     "bpf_dynptr_data": 3,
@@ -203,10 +212,33 @@ NATIVES: Mapping[str, int] = {
     "bpf_dynptr_slice": 4,
     "bpf_dynptr_slice_rdwr": 4,
     "bpf_dynptr_write": 5,
+    "bpf_get_prandom_u32": 0,
+    "bpf_iter_num_destroy": 1,
+    "bpf_iter_num_new": 3,
+    "bpf_iter_num_next": 1,
+    "bpf_jiffies64": 0,
+    "bpf_ktime_get_boot_ns": 0,
+    "bpf_ktime_get_coarse_ns": 0,
     "bpf_ktime_get_ns": 0,
+    "bpf_ktime_get_tai_ns": 0,
+    "bpf_map_delete_elem": 2,
+    "bpf_map_lookup_elem": 2,
+    "bpf_map_lookup_percpu_elem": 3,
+    "bpf_map_update_elem": 4,
+    "bpf_ringbuf_discard": 2,
+    "bpf_ringbuf_discard_dynptr": 2,
+    "bpf_ringbuf_output": 4,
+    "bpf_ringbuf_query": 2,
+    "bpf_ringbuf_reserve": 3,
+    "bpf_ringbuf_reserve_dynptr": 4,
+    "bpf_ringbuf_submit": 2,
+    "bpf_ringbuf_submit_dynptr": 2,
     "bpf_skb_load_bytes": 4,
     "bpf_skb_pull_data": 2,
     "bpf_skb_store_bytes": 5,
+    "bpf_spin_lock": 1,
+    "bpf_spin_unlock": 1,
+    "bpf_strncmp": 3,
     "bpf_xdp_adjust_head": 2,
     "bpf_xdp_adjust_meta": 2,
     "bpf_xdp_adjust_tail": 2,

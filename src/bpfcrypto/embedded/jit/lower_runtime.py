@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from bpfcrypto.embedded.helpers_time import CLOCKS
 from bpfcrypto.embedded.jit.links import AES
 from bpfcrypto.embedded.jit.record import CPU, UNWIND
 from bpfcrypto.embedded.jit.text import Value
@@ -31,6 +32,10 @@ def run_cpu(text: Text, _site: FunctionText) -> str:
     """The CPU that the run is on."""
     number = text.emit(f"load i32, ptr {text.offset('%run', CPU)}, align 4")
     return text.emit(f"zext i32 {number} to i64")
+
+
+def _run_record(text: Text, _site: FunctionText) -> str:
+    return text.emit("ptrtoint ptr %run to i64")
 
 
 def _copy(text: Text, _site: FunctionText) -> str:
@@ -65,7 +70,7 @@ def _pause(text: Text, _site: FunctionText) -> str:
 
 def _clock(text: Text, _site: FunctionText) -> str:
     place = text.emit("alloca [2 x i64], align 8")
-    text.do(f"call i32 @clock_gettime(i32 {text.low(1)}, ptr {place})")
+    text.do(f"call i32 @clock_gettime(i32 {CLOCKS[int(text.low(1))]}, ptr {place})")
     seconds = text.emit(f"load i64, ptr {place}, align 8")
     rest = text.emit(f"load i64, ptr {text.offset(place, 8)}, align 8")
     return text.emit(f"add i64 {text.emit(f'mul i64 {seconds}, {_NANOSECONDS}')}, {rest}")
@@ -93,6 +98,7 @@ def _call_program(text: Text, _site: FunctionText) -> str:
 CALLS: Mapping[str, Written] = {
     "ask_python": _ask_python,
     "run_cpu": run_cpu,
+    "run_record": _run_record,
     "copy": _copy,
     "move": _move,
     "fill": _fill,

@@ -113,9 +113,8 @@ class MachineCode:
 
     def run(self, state: RunState, context: int) -> int:
         """Run the program once; as :meth:`Interpreter.run`."""
-        running = Running(state)
-        address = ctypes.addressof(running.record)
-        self.runs.by_address[address] = running
+        running = self.runs.start(state)
+        address = running.address
         state.tail_calls = 0
         assert isinstance(state.memory, MachineMemory)
         state.memory.record = running.record
@@ -123,7 +122,7 @@ class MachineCode:
             retval: int = self._main(address, context)
             return retval if running.pending is None else self._end(running, address)
         finally:
-            del self.runs.by_address[address]
+            self.runs.end(running)
 
     def _end(self, running: Running, address: int) -> int:
         """The run was ended from Python: by an exception of the program's, which gives its result, or by one of ours."""

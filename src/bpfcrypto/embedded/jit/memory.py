@@ -1,4 +1,5 @@
-"""Memory as helpers in Python see it while machine code runs: the collection's regions, and the stack of compiled functions.
+"""Memory as helpers in Python see it while machine code runs: the collection's regions, what it keeps for machine code
+alone, and the stack of compiled functions.
 
 Compiled functions keep a program's stack on the thread's own, wherever that is. Its record says where it begins; the part below that
 compiled frames can take up counts as the program's.
@@ -27,6 +28,7 @@ class MachineMemory(Memory):
 
     def __init__(self, parent: Memory) -> None:
         super().__init__(parent)
+        self._shared = parent
         self.record: RunRecord | None = None
         self._stack: Region | None = None
 
@@ -35,6 +37,9 @@ class MachineMemory(Memory):
         try:
             return super().find(address, size)
         except AccessFault:
+            for region in self._shared.machine_regions:
+                if region.holds(address, size):
+                    return region
             if self.record is None or not 0 < self.record.stack - address <= DEPTH:
                 raise
         if self._stack is None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import secrets
 from typing import TYPE_CHECKING
 
 from bpfcrypto.embedded.jit.record import RunRecord
+from bpfcrypto.embedded.word_lock import give_word
 
 if TYPE_CHECKING:
     from bpfcrypto.embedded.jit.machine import MachineCode
@@ -17,19 +20,40 @@ class Running:
     Attributes:
         state: what helpers see of it.
         record: what compiled code sees of it.
+        address: of the record.
         pending: what a helper raised, and the code that had called it.
     """
 
-    __slots__ = ("pending", "record", "state")
+    __slots__ = ("address", "pending", "record", "state")
 
-    def __init__(self, state: RunState) -> None:
+    def __init__(self, state: RunState, random: int) -> None:
         self.state = state
-        self.record = RunRecord(cpu=state.cpu)
+        self.record = RunRecord(cpu=state.cpu, random=random)
+        self.address = ctypes.addressof(self.record)
         self.pending: tuple[BaseException, MachineCode] | None = None
 
 
 class Runs:
-    """The runs of one collection that are in progress, by the address of their record."""
+    """The runs of one collection that are in progress, by the address of their record.
+
+    Every CPU has a state of its own for random numbers. It begins with bits of the system's, and no two runs are on one CPU at a time.
+    """
 
     def __init__(self) -> None:
         self.by_address: dict[int, Running] = {}
+        self._random: dict[int, ctypes.c_uint64] = {}
+
+    def start(self, state: RunState) -> Running:
+        """A run that is about to begin."""
+        random = self._random.get(state.cpu)
+        if random is None:
+            random = self._random[state.cpu] = ctypes.c_uint64(secrets.randbits(64))
+        running = Running(state, ctypes.addressof(random))
+        self.by_address[running.address] = running
+        return running
+
+    def end(self, running: Running) -> None:
+        """The run is over. A spin lock that it left behind, because Python ended it, is given back."""
+        del self.by_address[running.address]
+        if running.record.lock:
+            give_word(running.record.lock)

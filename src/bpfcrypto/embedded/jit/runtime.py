@@ -6,10 +6,13 @@ They make one unit for the process, and programs reach its functions through the
 from __future__ import annotations
 
 import ctypes
+import platform
 import threading
 from functools import cache as memoise
+from functools import partial
 from pathlib import Path
 
+from bpfcrypto.embedded import word_lock
 from bpfcrypto.embedded.jit import cache
 from bpfcrypto.embedded.jit.build import Built
 from bpfcrypto.embedded.jit.compile import Unit, compile_object, host
@@ -18,6 +21,8 @@ from bpfcrypto.embedded.jit.stamp import stamp
 from bpfcrypto.errors import InternalError, NotSupportedError
 
 _OBJECTS = tuple(sorted((Path(__file__).parent / "runtime").glob("*.bpf.o")))
+_STORES_IN_ORDER = frozenset({"x86_64", "amd64"})
+"""Processors whose stores become visible in the order of the program."""
 _lock = threading.Lock()
 
 
@@ -35,7 +40,24 @@ def _unit() -> Unit:
     table = (ctypes.c_uint64 * len(built.links)).from_address(unit.address(SYMBOL))
     for number, link in enumerate(built.links):
         table[number] = _resolve(link)
+    _share_words(unit)
     return unit
+
+
+def _share_words(unit: Unit) -> None:
+    """From now on machine code takes locks, and so Python has to take them in the same way.
+
+    These operations never wait, so there is no reason to let go of the interpreter's lock for them.
+    """
+    scratch = ctypes.c_uint64()
+    operation = ctypes.PYFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
+    try_take, give, order = (operation(unit.address(each)) for each in ("try_take_word", "give_word", "order_stores"))
+
+    def ordered() -> None:
+        order(None, ctypes.addressof(scratch))
+
+    in_order = platform.machine().lower() in _STORES_IN_ORDER
+    word_lock.meet_machine_code(partial(try_take, None), partial(give, None), None if in_order else ordered)
 
 
 def _build() -> bytes:
