@@ -6,6 +6,7 @@ that does nothing takes is taken off both. The contenders take turns, and the me
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import statistics
