@@ -37,8 +37,8 @@ PACKET = bytes.fromhex("02000000000102000000000208004500003200010000401166b8c000
 NOTHING = CollectionSpec(
     "<nothing>", "GPL", programs={"nothing": ProgramSpec("nothing", "xdp", ProgType.XDP, assemble("r0 = 2\nexit"))}
 )
-ROUNDS = 9
-ROUND_NS = 8_000_000
+ROUNDS = 21
+ROUND_NS = 2_000_000
 INTERPRETED_NS = 40_000_000
 GOAL = 1.0
 MEAN_GOAL = 0.5
