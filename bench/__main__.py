@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -131,7 +132,9 @@ def start_up() -> Iterator[Row]:
 
 
 def _call(command: list[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+    """Run a command as users do, whose Python keeps its bytecode."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
 
 
 def milliseconds(work: Callable[[], object]) -> float:

@@ -217,7 +217,9 @@ class EmbeddedEngine:
         facts = self._facts(linker, program) if kept is None and self._verify else None
         linked = linker.link(program)
         try:
-            interpreter = Interpreter(program, linked.insns, linked.natives, step_limit=self._step_limit)
+            interpreter = Interpreter(
+                program, linked.insns, linked.natives, step_limit=self._step_limit, at_once=recipe is None
+            )
         except RunError as error:
             raise ObjectError(f"cannot be run: {error}", source=linker.spec.source, section=program.section) from error
         compile_ = recipe.compiler(linked, interpreter, facts, surface.runs) if recipe is not None else None

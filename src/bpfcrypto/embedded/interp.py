@@ -14,10 +14,11 @@ A frame's stack is memory only while the frame lives, and frames do not touch: a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from bpfcrypto.abi.helpers import HELPERS
-from bpfcrypto.embedded.interp_code import DONE, Malformed, translate
+from bpfcrypto.embedded.interp_code import DONE, Block, Malformed, translate
 from bpfcrypto.embedded.memory import AccessFault, Region, allocate
 from bpfcrypto.errors import RunError
 from bpfcrypto.isa.disasm import format_insn
@@ -86,6 +87,8 @@ class Interpreter:
             slot), calls of subprograms are relative.
         natives: slot of a helper or kfunc call -> the function that runs it.
         step_limit: instructions after which a run is stopped.
+        at_once: whether the code is translated now; otherwise when it first runs, for programs that are known to be well formed and may
+            never be interpreted.
 
     Raises:
         RunError: an instruction cannot be run: unknown opcode or register, reserved field, target outside the code, missing native.
@@ -98,15 +101,32 @@ class Interpreter:
         natives: Mapping[int, Native],
         *,
         step_limit: int = STEP_LIMIT,
+        at_once: bool = True,
     ) -> None:
         self.spec = spec
         self.insns = insns
         self.step_limit = step_limit
         self.exception_callback = _exception_callback(spec)
+        self._natives = natives
+        if at_once:
+            _ = self._code
+
+    @cached_property
+    def _code(self) -> tuple[dict[int, Block], frozenset[int]]:
         try:
-            self.blocks, self.subprograms = translate(insns, natives)
+            return translate(self.insns, self._natives)
         except Malformed as error:
             raise self.trap(str(error), error.index) from None
+
+    @property
+    def blocks(self) -> dict[int, Block]:
+        """Its blocks by their first slot."""
+        return self._code[0]
+
+    @property
+    def subprograms(self) -> frozenset[int]:
+        """The slots where its subprograms start."""
+        return self._code[1]
 
     def run(self, state: RunState, ctx_address: int) -> int:
         """Run the program once.
