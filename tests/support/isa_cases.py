@@ -144,6 +144,10 @@ def _compiled(asm: str, size: int) -> EmbeddedCollection:
     return EmbeddedEngine(jit=True).load(CollectionSpec("<vector>", "GPL", None, {"vector": program}, {"value": value}))
 
 
+forget_compiled = _compiled.cache_clear
+"""Have every program compiled anew."""
+
+
 def run_machine(asm: str, mem: bytes) -> tuple[int, bytes]:
     """r0 and the memory after a run as machine code; VerifierError where the verifier rejects the program."""
     collection = _compiled(asm, len(mem))

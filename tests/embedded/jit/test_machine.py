@@ -144,3 +144,24 @@ def test_the_interpreter_serves_without_llvm(monkeypatch: pytest.MonkeyPatch) ->
         assert collection.programs["p"].run(bytes(64)).retval == 3
         assert not engine.capabilities.jit
         assert "llvmlite" in (engine.capabilities.why_not or {})["machine code"]
+
+
+def test_openssl_serves_where_the_processor_has_no_aes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without AES instructions compiled programs encrypt all the same, and alike."""
+    from bpfcrypto.embedded.jit import aes_targets
+
+    packet = bytes.fromhex("02000000000102000000000208004500003c00010000401100000a0000010a0000023039003500280000")
+    packet += bytes(range(32))
+
+    def encrypted() -> bytes:
+        with EmbeddedEngine(jit=True) as engine, engine.load(EXAMPLE) as collection:
+            for name, value in {"cipher": "cbc(aes)", "key": bytes(range(16)), "key_len": 16}.items():
+                collection.variables[name].value = value
+            collection.programs["setup"].run()
+            assert collection.programs["encrypt"].machine is not None
+            return collection.programs["encrypt"].run(packet).data
+
+    native = encrypted()
+    monkeypatch.setattr(aes_targets, "supported", lambda *_: False)
+
+    assert encrypted() == native != packet
