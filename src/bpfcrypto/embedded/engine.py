@@ -26,6 +26,7 @@ from bpfcrypto.embedded.maps import TYPES, create_map
 from bpfcrypto.embedded.memory import Memory
 from bpfcrypto.embedded.objects import Objects, kernel_targets
 from bpfcrypto.embedded.rcu import Rcu
+from bpfcrypto.embedded.shared_state import shared_state
 from bpfcrypto.embedded.testrun import LOOPBACK
 from bpfcrypto.embedded.usermem import UserMemory
 from bpfcrypto.engine import Capabilities
@@ -213,7 +214,12 @@ class EmbeddedEngine:
             raise ObjectError(f"cannot be run: {error}", source=linker.spec.source, section=program.section) from error
         if facts is None or not self._compiles:
             return EmbeddedProgram(interpreter, surface)
-        return EmbeddedProgram(interpreter, surface, compiler(linker, linked, interpreter, facts, surface.runs))
+        return EmbeddedProgram(
+            interpreter,
+            surface,
+            compiler(linker, linked, interpreter, facts, surface.runs),
+            lambda: shared_state(program, linked.insns, facts),
+        )
 
     def _facts(self, linker: Linker, program: ProgramSpec) -> Facts | None:
         """What the verifier knows of a program that it accepts. What neither it nor the engine has is the engine's to name."""

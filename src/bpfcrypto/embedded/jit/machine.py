@@ -93,7 +93,8 @@ class MachineCode:
         self._unit = Unit(built.image, (SYMBOL, MAIN, *map(symbol, built.exports)))
         self._functions = {slot: _FUNCTION(self._unit.address(symbol(slot))) for slot in built.exports}
         self.entry = self._unit.address(symbol(0))
-        self._main = _MAIN(self._unit.address(MAIN))
+        self.main = self._unit.address(MAIN)
+        self._main = _MAIN(self.main)
         self._python = _PYTHON(self._from_code)
         table = (_WORD * max(len(built.links), 1)).from_address(self._unit.address(SYMBOL))
         for number, link in enumerate(built.links):
@@ -106,7 +107,7 @@ class MachineCode:
 
     def run(self, state: RunState, context: int) -> int:
         """Run the program once; as :meth:`Interpreter.run`."""
-        running = Running(state)
+        running = Running(state.cpu, state)
         address = ctypes.addressof(running.record)
         self._runs.by_address[address] = running
         state.tail_calls = 0
@@ -114,11 +115,11 @@ class MachineCode:
         state.memory.record = running.record
         try:
             retval: int = self._main(address, context)
-            return retval if running.pending is None else self._end(running, address)
+            return retval if running.pending is None else self.end(running, address)
         finally:
             del self._runs.by_address[address]
 
-    def _end(self, running: Running, address: int) -> int:
+    def end(self, running: Running, address: int) -> int:
         """The run was ended from Python: by an exception of the program's, which gives its result, or by one of ours."""
         assert running.pending is not None
         raised, code = running.pending
@@ -129,12 +130,12 @@ class MachineCode:
             return raised.cookie
         running.record.unwind, running.pending = 0, None
         retval: int = code._functions[callback](address, raised.cookie, 0, 0, 0, 0)
-        return retval if running.pending is None else self._end(running, address)
+        return retval if running.pending is None else self.end(running, address)
 
     def _from_code(self, address: int, slot: int, *arguments: int) -> int:
         """Run a helper in Python for compiled code."""
         running = self._runs.by_address[address]
-        state = running.state
+        state = running.seen()
 
         def call(callback: int, *given: int) -> int:
             function = self._functions.get(callback)
