@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from bench import aes, interp, load_time
+from bench import aes, capture, interp, load_time
 
 from bpfcrypto import open_engine
 from bpfcrypto.cli.render import print_table
@@ -68,6 +68,28 @@ def machine_aes() -> Iterator[Row]:
             yield f"{case}, {case.size} B: speed / EVP's", f"{ratio:.2f}", f">= {goal:g}", met(ratio >= goal)
 
 
+def captures() -> Iterator[Row]:
+    """Captures through a program that encrypts, and what a call for a packet costs."""
+    reason = capture.why_not()
+    if reason is not None:
+        yield "captures", "not measured", "", reason
+        return
+    with capture.Bench() as bench:
+        for size in capture.SIZES:
+            rates = bench.rates(size, ROUNDS)
+            ours, share = rates["ours"] / 1e6, rates["ours"] / rates["write"]
+            has_goal = size == capture.SIZES[0]
+            good = ours >= capture.GOAL_MPPS or share >= capture.GOAL_SHARE
+            goal = f">= {capture.GOAL_MPPS:g} M/s or {capture.GOAL_SHARE:g} of write()" if has_goal else ""
+            value = f"{ours:.2f} M/s, {share:.2f} of write()"
+            yield f"capture to capture, {size} B", value, goal, met(good) if has_goal else ""
+            if "dpkt" in rates:
+                yield f"the same / dpkt + cryptography, {size} B", f"{rates['ours'] / rates['dpkt']:.0f}", "", ""
+        cost = bench.call_overhead(ROUNDS)
+        yield "Program.run, over the program's time", f"{cost:.0f} ns", "<= 1000", met(cost <= capture.GOAL_CALL_NS)
+        yield "Program.run_many, 64 B", f"{bench.run_many(ROUNDS):.0f} ns/packet", "", ""
+
+
 def start_up() -> Iterator[Row]:
     """``bpfcrypto --help`` as a command."""
     command = [sys.executable, "-m", "bpfcrypto.cli", "--help"]
@@ -84,7 +106,9 @@ def met(good: bool) -> str:
 
 
 def main() -> None:
-    rows = [row for part in (interpreter, machine_aes, embedded_load, kernel_load, start_up) for row in part()]
+    rows = [
+        row for part in (interpreter, machine_aes, captures, embedded_load, kernel_load, start_up) for row in part()
+    ]
     print_table(("measurement", "value", "goal", ""), rows, right=("value", "goal"))
 
 
