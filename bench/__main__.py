@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import aes, compile_time, interp, load_time, programs, report, verifier
+from bench import aes, capture, compile_time, interp, load_time, programs, report, verifier
 from bench.rows import Row
 
 from bpfcrypto import open_engine
@@ -117,6 +117,35 @@ def loading() -> Iterator[Row]:
     )
 
 
+def captures() -> Iterator[Row]:
+    """Captures through a program that encrypts, and what a call for a packet costs."""
+    reason = capture.why_not()
+    if reason is not None:
+        yield Row("captures", "packets", None, note=reason)
+        return
+    with capture.Bench() as bench:
+        for size in capture.SIZES:
+            rates = bench.rates(size, ROUNDS)
+            ours, share = rates["ours"] / 1e6, rates["ours"] / rates["write"]
+            goal = capture.GOAL_MPPS if size == capture.SIZES[0] and share < capture.GOAL_SHARE else None
+            note = f"{share:.2f} of what write() takes"
+            yield Row("captures", f"{size} B, encrypted", ours, "M/s", goal, at_least=True, note=note)
+            if "dpkt" in rates:
+                goal = capture.GOAL_DPKT if size == capture.SIZES[0] else None
+                note = f"{rates['dpkt'] / 1e6:.3f} M/s"
+                yield Row(
+                    "captures",
+                    f"{size} B / dpkt + cryptography",
+                    rates["ours"] / rates["dpkt"],
+                    "x",
+                    goal,
+                    at_least=True,
+                    note=note,
+                )
+        yield Row("calls", "run, over the program's time", bench.call_overhead(ROUNDS), "ns", capture.GOAL_CALL_NS)
+        yield Row("calls", "run_many, 64 B, one packet", bench.run_many(ROUNDS), "ns")
+
+
 def start_up() -> Iterator[Row]:
     """Whole commands."""
     command = [sys.executable, "-m", "bpfcrypto.cli"]
@@ -141,7 +170,7 @@ def milliseconds(work: Callable[[], object]) -> float:
     return statistics.median(load_time.milliseconds(work) for _ in range(ROUNDS))
 
 
-PARTS = (machine_code, machine_aes, compiling, verification, interpreter, loading, start_up)
+PARTS = (machine_code, machine_aes, captures, compiling, verification, interpreter, loading, start_up)
 
 
 def main() -> None:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from bpfcrypto.errors import SyscallError as SyscallError
     from bpfcrypto.errors import VerifierError as VerifierError
     from bpfcrypto.loader.load import load_spec as load_spec
+    from bpfcrypto.many import RunResults as RunResults
     from bpfcrypto.runtime import open_engine as open_engine
     from bpfcrypto.spec import CollectionSpec as CollectionSpec
     from bpfcrypto.views import TypedMap as TypedMap
@@ -71,6 +72,7 @@ _HOMES = {
         "ObjectError PrivilegeError RunError SyscallError VerifierError"
     ),
     "bpfcrypto.loader.load": "load_spec",
+    "bpfcrypto.many": "RunResults",
     "bpfcrypto.runtime": "open_engine",
     "bpfcrypto.spec": "CollectionSpec",
     "bpfcrypto.views": "TypedMap Variable",

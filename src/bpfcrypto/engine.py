@@ -10,13 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 from bpfcrypto.errors import MapTypeError
 
 if TYPE_CHECKING:
     from bpfcrypto.abi.maps import UpdateFlag
     from bpfcrypto.abi.progs import ProgType, RunFlag
+    from bpfcrypto.many import Bytes, RunResults
     from bpfcrypto.spec import CollectionSpec, MapSpec, ProgramSpec
     from bpfcrypto.verifier.diag import Diagnostic
     from bpfcrypto.views import TypedMap, Variable
@@ -69,8 +70,7 @@ Effect = Redirect | PerfEvent
 """What a run does to the world outside of its packet and maps."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
+class RunResult(NamedTuple):
     """What one test run of a program gave (BPF_PROG_TEST_RUN).
 
     Attributes:
@@ -460,6 +460,24 @@ class Program(Protocol):
         Raises:
             SyscallError: the kernel would refuse the arguments; ``errno`` is what it answers.
             RunError: the program broke a rule while running (embedded engine, unverified programs).
+        """
+        ...
+
+    def run_many(self, packets: Iterable[Bytes] | object, *, cpu: int | None = None) -> RunResults:
+        """Run the program once on each packet, in order, as :meth:`run` does without a context.
+
+        Args:
+            packets: bytes-like objects; or one object with a contiguous buffer of two dimensions, such as a numpy array of uint8,
+                whose rows are the packets.
+            cpu: where they run, counted from 0; None for any.
+
+        Returns:
+            What came of each; a packet of a size that no test run takes is not run, and has its errno there.
+
+        Raises:
+            SyscallError: the kernel would refuse the runs for another reason.
+            RunError: the program broke a rule while running (embedded engine).
+            TypeError: ``packets`` is neither.
         """
         ...
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from bpfcrypto.capture import Interface, Packet
+from bpfcrypto.capture import Capture, open_capture
 from bpfcrypto.cli import progress
 from bpfcrypto.cli.render import duration, print_table, si
+from support.captures import pcap_header, pcap_record
 
 
 @pytest.mark.parametrize(
@@ -41,25 +44,34 @@ class Terminal(io.StringIO):
         return True
 
 
-PACKETS = [Packet(b"", 0, 0, Interface(1), number, number * 100) for number in range(5)]
+@pytest.fixture
+def capture(tmp_path: Path) -> Iterator[Capture]:
+    path = tmp_path / "in.pcap"
+    path.write_bytes(pcap_header() + pcap_record(bytes(60)))
+    with open_capture(path) as opened:
+        yield opened
 
 
-def test_nobody_watching(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where standard error is no terminal the packets pass without a word."""
+def test_nobody_watching(monkeypatch: pytest.MonkeyPatch, capture: Capture) -> None:
+    """Where standard error is no terminal nothing is shown, and nobody is asked to tell."""
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
 
-    assert list(progress.watched(PACKETS, "-")) == PACKETS
+    with progress.progress(capture, "-") as show:
+        assert show is None
     assert stream.getvalue() == ""
 
 
 @pytest.mark.parametrize(("patience", "shown"), [(60.0, False), (-1.0, True)])
-def test_the_bar_comes_late(monkeypatch: pytest.MonkeyPatch, patience: float, shown: bool) -> None:
-    """Short work shows no bar; long work does, and every packet passes once, in order."""
+def test_the_bar_comes_late(monkeypatch: pytest.MonkeyPatch, capture: Capture, patience: float, shown: bool) -> None:
+    """Short work shows no bar; long work does."""
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(progress, "_PATIENCE_S", patience)
 
-    assert list(progress.watched(PACKETS, "nowhere")) == PACKETS
+    with progress.progress(capture, capture.name) as show:
+        assert show is not None
+        for count in range(5):
+            show(count)
     assert ("packets" in stream.getvalue()) is shown

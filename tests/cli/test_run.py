@@ -156,3 +156,43 @@ def test_a_syscall_program_takes_no_capture(capsys: pytest.CaptureFixture[str]) 
     """A program without packets cannot run on a capture."""
     assert main(["run", OBJECT, "-p", "setup", "--pcap", str(TRAFFIC)]) == 3
     assert "of type SYSCALL is not supported here" in capsys.readouterr().err
+
+
+RECORDS = str(ROOT / "tests/bpf/records.bpf.o")
+
+
+@pytest.fixture
+def two_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+
+
+@pytest.mark.parametrize(
+    ("program", "options", "said"),
+    [
+        ("each_xdp", ["--jobs", "2"], ""),
+        ("in_turn", ["--jobs", "2"], "is one job here: the order of its packets shows in map '.bss'"),
+        ("in_turn", ["--jobs", "2", "--any-order"], ""),
+        ("each_tc", ["--jobs", "3"], "is 2 here: there are 2 CPUs"),
+        ("each_tc", ["--jobs", "2", "--ctx", "00" * 192], "is one job here: each packet is given a context"),
+    ],
+)
+@pytest.mark.usefixtures("two_cpus")
+def test_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str], program: str, options: list[str], said: str) -> None:
+    """Several threads give the file of one; where a program has to run in one, the tool says so and why."""
+    one, many = tmp_path / "one.pcap", tmp_path / "many.pcap"
+    ctx = options[2:] if "--ctx" in options else []
+    command = ["run", RECORDS, "-p", program, "--pcap", str(TRAFFIC), "--write"]
+
+    assert main([*command, str(one), *ctx]) == 0
+    capsys.readouterr()
+    assert main([*command, str(many), *options]) == 0
+
+    err = capsys.readouterr().err
+    assert (said in err and "note: --jobs" in err) if said else "note" not in err
+    assert one.read_bytes() == many.read_bytes()
+
+
+def test_jobs_need_a_capture(capsys: pytest.CaptureFixture[str]) -> None:
+    """A single packet is one job."""
+    assert main(["run", OBJECT, "-p", "encrypt", "--data", ARP, "--jobs", "2"]) == 2
+    assert "--jobs needs --pcap" in capsys.readouterr().err

@@ -47,3 +47,8 @@ TC_CONSUMES = frozenset({TcAction.SHOT, TcAction.STOLEN, TcAction.TRAP})
 
 XDP_FORWARDS = frozenset({XdpAction.PASS, XdpAction.TX, XdpAction.REDIRECT})
 """Where the packet goes on; any other value, unknown ones too, drops it."""
+
+
+def goes_on(kind: ProgType, retval: int) -> bool:
+    """Whether a packet goes on after a program of this type returned ``retval``."""
+    return retval in XDP_FORWARDS if kind is ProgType.XDP else retval not in TC_CONSUMES

@@ -45,6 +45,11 @@ class Capture:
         return self.reader.name
 
     @property
+    def offset(self) -> int:
+        """Bytes of the file that were read so far."""
+        return self.reader.source.offset
+
+    @property
     def format(self) -> str:
         """``pcap`` or ``pcapng``."""
         return self.reader.format

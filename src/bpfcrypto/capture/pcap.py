@@ -13,6 +13,7 @@ from typing import Self
 from bpfcrypto.capture.packet import MAX_PACKET, Interface, Packet
 from bpfcrypto.capture.stream import ByteSink, ByteSource, create_sink
 from bpfcrypto.errors import CaptureError
+from bpfcrypto.records import RecordFormat, RecordInterface
 
 HEADER_SIZE = 24
 RECORD_SIZE = 16
@@ -43,6 +44,12 @@ class PcapReader:
     Args:
         source: at the magic number.
 
+    Attributes:
+        source: at the next record.
+        number: of the next packet.
+        header: the file's.
+        interface: the only one.
+
     Raises:
         CaptureError: the header is cut, or of a version that this reader does not know.
     """
@@ -50,7 +57,8 @@ class PcapReader:
     format = "pcap"
 
     def __init__(self, source: ByteSource) -> None:
-        self._source = source
+        self.source = source
+        self.number = 0
         self.header = source.take(HEADER_SIZE, "the file header")
         order, resolution = MAGICS[self.header[:4]]
         major, minor, _, _, snaplen, link = struct.unpack_from(f"{order}HHiIII", self.header, 4)
@@ -63,31 +71,36 @@ class PcapReader:
 
     @property
     def name(self) -> str:
-        return self._source.name
+        return self.source.name
 
     def __iter__(self) -> Iterator[Packet]:
-        source = self._source
+        source = self.source
         interface = self.interface
         resolution = interface.resolution
         record = struct.Struct(f"{interface.order}IIII")
-        number = 0
         while source.peek(1):
             at = source.offset
             seconds, fraction, size, wire_len = record.unpack(source.take(RECORD_SIZE, "a record header"))
             if size > MAX_PACKET:
                 raise source.damage(
-                    f"packet {number} claims {size} bytes, more than the {MAX_PACKET} possible", offset=at
+                    f"packet {self.number} claims {size} bytes, more than the {MAX_PACKET} possible", offset=at
                 )
             data = source.take(size, "a packet", record=at)
-            yield Packet(data, seconds * resolution + fraction, wire_len, interface, number, at)
-            number += 1
+            self.number += 1
+            yield Packet(data, seconds * resolution + fraction, wire_len, interface, self.number - 1, at)
+
+    def records(self, link_type: int | None) -> RecordFormat:
+        """The records from here on."""
+        interface = self.interface
+        usable = link_type in (None, interface.link_type)
+        return RecordFormat("pcap", interface.order, interface.resolution, (RecordInterface(usable, 0),))
 
     def create_writer(self, path: str) -> PcapWriter:
         """Create a file of the same kind."""
         return PcapWriter(create_sink(path), self.header)
 
     def close(self) -> None:
-        self._source.close()
+        self.source.close()
 
     def __enter__(self) -> Self:
         return self
@@ -143,6 +156,21 @@ class PcapWriter:
             )
         self._longest = max(self._longest, size)
         self._sink.write(head + packet.data)
+
+    def takes_records(self, reader: PcapReader) -> bool:
+        """Whether records as they are in another file can be written here."""
+        interface = reader.interface
+        return (self._order, self._resolution) == (interface.order, interface.resolution)
+
+    def write_records(self, data: memoryview, longest: tuple[int, ...]) -> None:
+        """Append whole records at once.
+
+        Args:
+            data: the records.
+            longest: how long the longest packet among them is.
+        """
+        self._longest = max(self._longest, *longest)
+        self._sink.write_now(data)
 
     def close(self) -> None:
         try:

@@ -17,6 +17,7 @@ from bpfcrypto.capture.packet import MAX_PACKET, Interface, Packet
 from bpfcrypto.capture.pcapng_writer import PassedBlock, PcapngWriter
 from bpfcrypto.capture.stream import ByteSource, create_sink
 from bpfcrypto.errors import CaptureError
+from bpfcrypto.records import RecordFormat, RecordInterface
 
 SECTION = 0x0A0D0D0A
 INTERFACE = 1
@@ -45,6 +46,10 @@ class PcapngReader:
     Args:
         source: at the first block.
 
+    Attributes:
+        source: at the next block.
+        number: of the next packet.
+
     Raises:
         CaptureError: the first block is no section header.
     """
@@ -52,10 +57,10 @@ class PcapngReader:
     format = "pcapng"
 
     def __init__(self, source: ByteSource) -> None:
-        self._source = source
+        self.source = source
         self._order = "<"
         self._interfaces: list[Interface] = []
-        self._number = 0
+        self.number = 0
         self._started = False
         self._passed: deque[PassedBlock] | None = None
         self._packet_blocks: dict[int, Callable[[bytes, int], Packet]] = {
@@ -67,23 +72,39 @@ class PcapngReader:
 
     @property
     def name(self) -> str:
-        return self._source.name
+        return self.source.name
 
     def __iter__(self) -> Iterator[Packet]:
-        self._started = True
-        self._open_section(self._first, 0)
-        while self._source.peek(1):
-            at = self._source.offset
+        self.start()
+        while self.source.peek(1):
+            at = self.source.offset
             kind, raw = self._read_block()
             if kind in self._packet_blocks:
-                yield self._packet_blocks[kind](raw[8:-4], at)
-                self._number += 1
+                packet = self._packet_blocks[kind](raw[8:-4], at)
+                self.number += 1
+                yield packet
             elif kind == SECTION:
                 self._open_section(raw, at)
             elif kind == INTERFACE:
                 self._add_interface(raw, at)
             else:
-                self._pass(PassedBlock(self._number, raw, self._order))
+                self._pass(PassedBlock(self.number, raw, self._order))
+
+    def start(self) -> None:
+        """Read the first section header, if it was not yet."""
+        if not self._started:
+            self._started = True
+            self._open_section(self._first, 0)
+
+    def records(self, link_type: int | None) -> RecordFormat:
+        """The blocks from here to the next header of a section or an interface."""
+        usable = (RecordInterface(link_type in (None, each.link_type), each.snaplen) for each in self._interfaces)
+        return RecordFormat("pcapng", self._order, 0, tuple(usable))
+
+    @property
+    def passed(self) -> deque[PassedBlock] | None:
+        """The queue of blocks that are no packets; None without an output."""
+        return self._passed
 
     def create_writer(self, path: str) -> PcapngWriter:
         """Create a file of the same kind; the blocks that are no packets go there too.
@@ -99,7 +120,7 @@ class PcapngReader:
 
     def _read_block(self) -> tuple[int, bytes]:
         """Take one whole block; its type and bytes."""
-        source = self._source
+        source = self.source
         at = source.offset
         head = source.peek(12)
         if len(head) < 12:
@@ -124,13 +145,13 @@ class PcapngReader:
     def _open_section(self, raw: bytes, at: int) -> None:
         major, minor = struct.unpack_from(f"{self._order}HH", raw, 12)
         if (major, minor) not in {(1, 0), (1, 2)}:
-            raise self._source.damage(f"pcapng version {major}.{minor} is not known", offset=at)
+            raise self.source.damage(f"pcapng version {major}.{minor} is not known", offset=at)
         self._interfaces = []
-        self._pass(PassedBlock(self._number, raw, self._order, starts_section=True))
+        self._pass(PassedBlock(self.number, raw, self._order, starts_section=True))
 
     def _add_interface(self, raw: bytes, at: int) -> None:
         if len(self._interfaces) == MAX_INTERFACES:
-            raise self._source.damage(f"more than {MAX_INTERFACES} interfaces in one section", offset=at)
+            raise self.source.damage(f"more than {MAX_INTERFACES} interfaces in one section", offset=at)
         link_type, _, snaplen = struct.unpack_from(f"{self._order}HHI", raw, 8)
         options = self._options(raw[16:-4], at)
         interface = Interface(
@@ -142,7 +163,7 @@ class PcapngReader:
             self._order,
         )
         self._interfaces.append(interface)
-        self._pass(PassedBlock(self._number, raw, self._order, interface=interface))
+        self._pass(PassedBlock(self.number, raw, self._order, interface=interface))
 
     def _options(self, data: bytes, at: int) -> dict[int, bytes]:
         """The options of a block by code; of repeated ones the first."""
@@ -150,32 +171,32 @@ class PcapngReader:
         position = 0
         while position < len(data):
             if position + 4 > len(data):
-                raise self._source.damage("a block's options are cut", offset=at)
+                raise self.source.damage("a block's options are cut", offset=at)
             code, size = struct.unpack_from(f"{self._order}HH", data, position)
             if code == 0:
                 break
             value = data[position + 4 : position + 4 + size]
             if len(value) < size:
-                raise self._source.damage(f"option {code} claims {size} bytes, {len(value)} are left", offset=at)
+                raise self.source.damage(f"option {code} claims {size} bytes, {len(value)} are left", offset=at)
             options.setdefault(code, value)
             position += 4 + (size + 3 & ~3)
         return options
 
     def _resolution(self, value: bytes, at: int) -> int:
         if len(value) != 1:
-            raise self._source.damage(f"the time resolution of an interface has {len(value)} bytes, not 1", offset=at)
+            raise self.source.damage(f"the time resolution of an interface has {len(value)} bytes, not 1", offset=at)
         exponent = value[0] & 0x7F
         return int((2 if value[0] & 0x80 else 10) ** exponent)
 
     def _offset_s(self, value: bytes, at: int) -> int:
         if len(value) != 8:
-            raise self._source.damage(f"the time offset of an interface has {len(value)} bytes, not 8", offset=at)
+            raise self.source.damage(f"the time offset of an interface has {len(value)} bytes, not 8", offset=at)
         return int.from_bytes(value, "little" if self._order == "<" else "big", signed=True)
 
     def _interface(self, index: int, at: int) -> Interface:
         if index >= len(self._interfaces):
-            raise self._source.damage(
-                f"packet {self._number} refers to interface {index} of {len(self._interfaces)}", offset=at
+            raise self.source.damage(
+                f"packet {self.number} refers to interface {index} of {len(self._interfaces)}", offset=at
             )
         return self._interfaces[index]
 
@@ -190,21 +211,21 @@ class PcapngReader:
     def _timed(self, body: bytes, at: int, index: int, ticks: int, size: int, wire_len: int) -> Packet:
         end = 20 + (size + 3 & ~3)
         data = self._data(body, 20, size, at)
-        return Packet(data, ticks, wire_len, self._interface(index, at), self._number, at, body[end:])
+        return Packet(data, ticks, wire_len, self._interface(index, at), self.number, at, body[end:])
 
     def _simple(self, body: bytes, at: int) -> Packet:
         (wire_len,) = struct.unpack_from(f"{self._order}I", body)
         interface = self._interface(0, at)
         size = min(wire_len, interface.snaplen or wire_len)
-        return Packet(self._data(body, 4, size, at), None, wire_len, interface, self._number, at)
+        return Packet(self._data(body, 4, size, at), None, wire_len, interface, self.number, at)
 
     def _data(self, body: bytes, start: int, size: int, at: int) -> bytes:
         if size > min(len(body) - start, MAX_PACKET):
-            raise self._source.damage(f"packet {self._number} claims {size} bytes in a block of {len(body)}", offset=at)
+            raise self.source.damage(f"packet {self.number} claims {size} bytes in a block of {len(body)}", offset=at)
         return body[start : start + size]
 
     def close(self) -> None:
-        self._source.close()
+        self.source.close()
 
     def __enter__(self) -> Self:
         return self

@@ -11,11 +11,14 @@ import struct
 from collections import deque
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from bpfcrypto.capture.packet import MAX_PACKET, Interface, Packet
 from bpfcrypto.capture.stream import ByteSink
 from bpfcrypto.errors import CaptureError
+
+if TYPE_CHECKING:
+    from bpfcrypto.capture.pcapng import PcapngReader
 
 _SIMPLE_PACKET = 3
 _ENHANCED_PACKET = 6
@@ -88,6 +91,26 @@ class PcapngWriter:
         self._section[index].longest = max(self._section[index].longest, size)
         self._sink.write(block)
 
+    def takes_records(self, reader: PcapngReader) -> bool:
+        """Whether blocks as they are in another file can be written here."""
+        return reader.passed is self._passed
+
+    def write_records(self, data: memoryview, longest: tuple[int, ...]) -> None:
+        """Append whole blocks at once, and before them the blocks that stood before them in the input.
+
+        Args:
+            data: the blocks.
+            longest: by interface, how long the longest packet among them is.
+        """
+        self._copy_all()
+        for written, size in zip(self._section, longest, strict=False):
+            written.longest = max(written.longest, size)
+        self._sink.write_now(data)
+
+    def _copy_all(self) -> None:
+        while self._passed:
+            self._copy_blocks(self._passed[0].before)
+
     def _is_simple(self, packet: Packet) -> bool:
         """Whether a simple packet block can say it: no time, and a captured length that follows from the other numbers."""
         interface = packet.interface
@@ -135,8 +158,7 @@ class PcapngWriter:
 
     def close(self) -> None:
         try:
-            while self._passed:
-                self._copy_blocks(self._passed[0].before)
+            self._copy_all()
             self._remember_grown()
             for written, order in self._grown:
                 self._sink.patch(written.snaplen_at, struct.pack(f"{order}I", written.longest))

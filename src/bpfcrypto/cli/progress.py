@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Self
 
 import click
@@ -13,7 +14,7 @@ import click
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from bpfcrypto.capture import Packet
+    from bpfcrypto.capture import Capture
 
 _PATIENCE_S = 0.5
 _STEP_S = 0.1
@@ -21,42 +22,50 @@ _VERIFIER_PATIENCE_S = 2.0
 _VERIFIER_STEP_S = 0.5
 
 
-def watched(packets: Iterable[Packet], path: str) -> Iterator[Packet]:
-    """The same packets, with a bar on standard error once they have taken half a second.
+@contextmanager
+def progress(capture: Capture, path: str) -> Iterator[Callable[[int], None] | None]:
+    """What shows how far the work on a capture is, on standard error; None where nobody is watching.
 
     Args:
-        packets: an open capture.
+        capture: the open capture.
         path: its file, whose size is the end of the bar; ``-`` has none.
+
+    Returns:
+        Takes the number of packets so far; there is a bar once they have taken half a second.
     """
     if not sys.stderr.isatty():
-        yield from packets
+        yield None
         return
-    started = time.monotonic()
-    iterator = iter(packets)
-    for packet in iterator:
-        yield packet
-        if time.monotonic() - started > _PATIENCE_S:
-            break
-    else:
-        return
-    yield from _with_bar(iterator, os.path.getsize(path) if os.path.isfile(path) else None)
+    with ExitStack() as stack:
+        yield _Bar(capture, path, stack)
 
 
-def _with_bar(packets: Iterator[Packet], size: int | None) -> Iterator[Packet]:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+class _Bar:
+    def __init__(self, capture: Capture, path: str, stack: ExitStack) -> None:
+        self._capture = capture
+        self._size = os.path.getsize(path) if os.path.isfile(path) else None
+        self._stack = stack
+        self._next = time.monotonic() + _PATIENCE_S
+        self._update: Callable[[int], None] | None = None
 
-    from bpfcrypto.cli.render import console
+    def __call__(self, packets: int) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + _STEP_S
+        if self._update is None:
+            self._update = self._open()
+        self._update(packets)
 
-    columns = (TextColumn("{task.fields[count]} packets"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(err=True), transient=True) as progress:
-        task = progress.add_task("packets", total=size, count=0)
-        shown = 0.0
-        for packet in packets:
-            yield packet
-            now = time.monotonic()
-            if now - shown > _STEP_S:
-                shown = now
-                progress.update(task, completed=packet.offset, count=packet.number + 1)
+    def _open(self) -> Callable[[int], None]:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from bpfcrypto.cli.render import console
+
+        columns = (TextColumn("{task.fields[count]} packets"), BarColumn(), TimeRemainingColumn())
+        bar = self._stack.enter_context(Progress(*columns, console=console(err=True), transient=True))
+        task = bar.add_task("packets", total=self._size, count=0)
+        return lambda packets: bar.update(task, completed=self._capture.offset, count=packets)
 
 
 class Verifying:

@@ -14,7 +14,7 @@ import click
 from bpfcrypto.cli.dump import dump, print_dumps, to_dict
 from bpfcrypto.cli.main import REJECTED
 from bpfcrypto.cli.objects import FILE, read_spec, require_program
-from bpfcrypto.cli.progress import Verifying, watched
+from bpfcrypto.cli.progress import Verifying, progress
 from bpfcrypto.cli.render import duration, note, print_json, print_table, si
 from bpfcrypto.cli.values import assign, parse_hex, split_assignment, to_json, to_text
 
@@ -41,6 +41,8 @@ class Options:
         data, ctx: the packet and context of a single run.
         repeat: how often a single run is repeated.
         pcap, write: capture files in and out.
+        jobs: how many threads run the program on a capture.
+        any_order: whether they do so too where packets see each other's traces.
         dump_maps: whether the contents of maps are shown.
         as_json: whether results are printed as JSON.
     """
@@ -52,6 +54,8 @@ class Options:
     repeat: int
     pcap: str | None
     write: str | None
+    jobs: int
+    any_order: bool
     dump_maps: bool
     as_json: bool
 
@@ -59,8 +63,8 @@ class Options:
         """Refuse combinations that make no sense."""
         if self.pcap is not None and (self.data is not None or self.repeat != 1):
             raise click.UsageError("--pcap goes with neither --data nor --repeat")
-        if self.write is not None and self.pcap is None:
-            raise click.UsageError("--write needs --pcap")
+        if self.pcap is None and (self.write is not None or self.jobs != 1):
+            raise click.UsageError(f"{'--write' if self.write is not None else '--jobs'} needs --pcap")
         if self.write == "-" and self.as_json:
             raise click.UsageError("--json and --write - both want standard output")
 
@@ -88,6 +92,15 @@ class Options:
 @click.option(
     "--write", metavar="OUT", help="Write the packets that pass to a file of the same kind; - is standard output."
 )
+@click.option(
+    "--jobs",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Run on a capture in N threads, each on a CPU of its own. The output has the order of the input. A program whose packets see "
+    "each other's traces, in maps that are not per CPU, runs in one.",
+)
+@click.option("--any-order", is_flag=True, help="With --jobs: such a program too, its packets in any order.")
 @click.option(
     "--ctx", metavar="HEX", type=Hex(), default=b"", help="The context: __sk_buff, xdp_md, or a syscall program's."
 )
@@ -166,7 +179,9 @@ def _run_capture(collection: Collection, options: Options) -> int | None:
         if options.write is not None:
             output = stack.enter_context(create_capture(options.write, like=capture))
         try:
-            replay(program, watched(capture, options.pcap), output, ctx=options.ctx, totals=totals)
+            with progress(capture, options.pcap) as show:
+                jobs = _jobs(program, options)
+                replay(program, capture, output, ctx=options.ctx, totals=totals, on_progress=show, jobs=jobs)
         except CaptureError as error:
             failure = error
     _print_totals(collection, totals, options)
@@ -174,6 +189,22 @@ def _run_capture(collection: Collection, options: Options) -> int | None:
         print_error(failure)
         return REJECTED
     return None
+
+
+def _jobs(program: Program, options: Options) -> int:
+    """In how many threads a capture is gone through."""
+    from bpfcrypto.capture import most_jobs, one_job
+
+    if options.jobs == 1:
+        return 1
+    why = "each packet is given a context" if options.ctx else one_job(program, any_order=options.any_order)
+    if why:
+        note(f"note: --jobs {options.jobs} is one job here: {why}")
+        return 1
+    most = most_jobs(program)
+    if options.jobs > most:
+        note(f"note: --jobs {options.jobs} is {most} here: there are {most} CPUs")
+    return min(options.jobs, most)
 
 
 def _variables(collection: Collection) -> Iterator[tuple[str, object]]:

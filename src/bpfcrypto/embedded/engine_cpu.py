@@ -3,6 +3,8 @@
 In the kernel a packet program cannot be moved or interrupted by another on its CPU. Here a run takes the CPU that it asks for, or else
 the lowest free one, and waits until it can have it. A run that starts inside another one of the same thread (from a callback of Python)
 stays on its CPU.
+
+Taking a CPU that is free is taking its number out of a set, which no two threads can do; the lock is for those who have to wait.
 """
 
 from __future__ import annotations
@@ -15,6 +17,12 @@ from errno import EDEADLK, ENXIO
 from bpfcrypto.embedded.testrun import refuse
 
 
+class _Mine(threading.local):
+    """The CPU that this thread holds."""
+
+    cpu: int | None = None
+
+
 class CpuPool:
     """The CPUs that runs may be on.
 
@@ -23,10 +31,51 @@ class CpuPool:
     """
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self.count = count
         self._free = set(range(count))
         self._changed = threading.Condition()
-        self._mine = threading.local()
+        self._waiting = 0
+        self._mine = _Mine()
+
+    def take(self, wanted: int | None = None) -> int | None:
+        """A CPU, which goes back by :meth:`give`; None where this thread holds one already.
+
+        Args:
+            wanted: which, of those that there are; None for any.
+        """
+        mine = self._mine
+        if mine.cpu is not None:
+            return None
+        cpu = wanted or 0
+        try:
+            self._free.remove(cpu)
+        except KeyError:
+            cpu = self._wait(wanted)
+        mine.cpu = cpu
+        return cpu
+
+    def give(self, cpu: int) -> None:
+        """Give a CPU back."""
+        self._mine.cpu = None
+        self._free.add(cpu)
+        if self._waiting:  # who comes to wait after this looks at the set first
+            with self._changed:
+                self._changed.notify_all()
+
+    def _wait(self, wanted: int | None) -> int:
+        with self._changed:
+            self._waiting += 1
+            try:
+                while True:
+                    self._changed.wait_for(lambda: self._free if wanted is None else wanted in self._free)
+                    try:
+                        cpu = min(tuple(self._free)) if wanted is None else wanted
+                        self._free.remove(cpu)
+                    except (KeyError, ValueError):  # somebody was faster
+                        continue
+                    return cpu
+            finally:
+                self._waiting -= 1
 
     @contextmanager
     def hold(self, wanted: int | None = None) -> Iterator[int]:
@@ -38,29 +87,27 @@ class CpuPool:
         Raises:
             SyscallError: ENXIO, there is no such CPU; EDEADLK, this thread holds another one.
         """
-        if wanted is not None and not 0 <= wanted < self._count:
-            raise refuse(ENXIO, f"there is no CPU {wanted}", f"CPUs of this engine: 0 to {self._count - 1}")
-        held: int | None = getattr(self._mine, "cpu", None)
-        if held is not None:
+        if wanted is not None and not 0 <= wanted < self.count:
+            raise refuse(ENXIO, f"there is no CPU {wanted}", f"CPUs of this engine: 0 to {self.count - 1}")
+        cpu = self.take(wanted)
+        if cpu is None:
+            held = self._mine.cpu
+            assert held is not None
             if wanted not in (None, held):
                 raise refuse(EDEADLK, f"a run on CPU {wanted} inside one on CPU {held}", "start it after the other")
             yield held
             return
-        with self._changed:
-            self._changed.wait_for(lambda: self._free if wanted is None else wanted in self._free)
-            cpu = min(self._free) if wanted is None else wanted
-            self._free.remove(cpu)
-        self._mine.cpu = cpu
         try:
             yield cpu
         finally:
-            self._mine.cpu = None
-            with self._changed:
-                self._free.add(cpu)
-                self._changed.notify_all()
+            self.give(cpu)
 
     def wait_idle(self) -> None:
         """Wait until no other thread holds a CPU."""
-        own = getattr(self._mine, "cpu", None) is not None
+        own = self._mine.cpu is not None
         with self._changed:
-            self._changed.wait_for(lambda: len(self._free) + own == self._count)
+            self._waiting += 1
+            try:
+                self._changed.wait_for(lambda: len(self._free) + own == self.count)
+            finally:
+                self._waiting -= 1

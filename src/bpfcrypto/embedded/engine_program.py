@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from errno import EBADF
 from typing import TYPE_CHECKING
 
+from bpfcrypto.abi.ctx import LAYOUTS
 from bpfcrypto.abi.progs import ProgType, RunFlag
 from bpfcrypto.embedded.jit.memory import MachineMemory
 from bpfcrypto.embedded.jit.runs import Runs
@@ -18,6 +19,8 @@ from bpfcrypto.embedded.outcome import end_round
 from bpfcrypto.embedded.resilient import release_all
 from bpfcrypto.embedded.state import RunState
 from bpfcrypto.embedded.testrun import (
+    ELEMENTS,
+    LOOPBACK,
     check_attach_type,
     check_flags,
     check_sum,
@@ -30,15 +33,22 @@ from bpfcrypto.embedded.testrun import (
 )
 from bpfcrypto.embedded.usermem import UserMemory
 from bpfcrypto.engine import RunResult
+from bpfcrypto.many import PacketBuffer, RunResults, run_each
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bpfcrypto.embedded.engine_cpu import CpuPool
     from bpfcrypto.embedded.interp import Interpreter
+    from bpfcrypto.embedded.jit.driver import Driver
     from bpfcrypto.embedded.jit.machine import MachineCode
     from bpfcrypto.embedded.rcu import Rcu
     from bpfcrypto.embedded.testrun import Interfaces
+    from bpfcrypto.many import Bytes
+    from bpfcrypto.records import RecordFormat, RecordRunner
     from bpfcrypto.spec import ProgramSpec
 
+_NO_FLAGS = RunFlag.NONE
 _numbers = itertools.count(1)
 
 
@@ -95,6 +105,8 @@ class EmbeddedProgram:
         self._compiling = threading.Lock()
         self._machine: MachineCode | None = None
         self._runner = _RUNNERS[interpreter.spec.type]
+        self._driver: Driver | None = None
+        self._drivable = compile_ is not None and is_drivable(interpreter.spec, surface)
 
     def __repr__(self) -> str:
         return f"<EmbeddedProgram '{self.name}': {self.type.name}>"
@@ -157,6 +169,75 @@ class EmbeddedProgram:
                 ENXIO: there is no such CPU. EBADMSG: the program broke the known sum.
             RunError: the program broke a rule while running.
         """
+        # a flag's truth is a call of Python, its identity is not
+        if self._drivable and not ctx and flags is _NO_FLAGS and (cpu is None or 0 <= cpu < self._surface.cpus.count):
+            driver = self._driver or self._make_driver()
+            result = driver.run(data if type(data) is bytes else bytes(data), repeat if repeat > 1 else 1, cpu)
+            if result is not None:
+                return result
+        return self._run_by_hand(data, ctx, repeat, cpu, flags)
+
+    def run_many(self, packets: Iterable[Bytes] | object, *, cpu: int | None = None) -> RunResults:
+        """Run the program once on each packet, in order, as :meth:`run` does without a context.
+
+        Args:
+            packets: bytes-like objects; or one object with a contiguous buffer of two dimensions, such as a numpy array of uint8,
+                whose rows are the packets.
+            cpu: as of :meth:`run`.
+
+        Returns:
+            What came of each; a packet of a size that no test run takes is not run, and has its errno there.
+
+        Raises:
+            SyscallError: the kernel would refuse the runs for another reason.
+            RunError: the program broke a rule while running.
+            TypeError: ``packets`` is neither.
+        """
+        given = PacketBuffer(packets)
+        results = None
+        if self._drivable and (cpu is None or 0 <= cpu < self._surface.cpus.count):
+            results = (self._driver or self._make_driver()).run_many(given, cpu)
+        return run_each(self, given, cpu=cpu) if results is None else results
+
+    @property
+    def cpus(self) -> int:
+        """How many CPUs it may run on at the same time."""
+        return self._surface.cpus.count
+
+    @property
+    def is_machine_code(self) -> bool:
+        """Whether it runs as machine code."""
+        return self._compile is not None
+
+    @property
+    def shared_state(self) -> tuple[str, ...]:
+        """Where the order of packets shows, in words; empty where it does not matter."""
+        machine = self.machine
+        return ("a program that is interpreted",) if machine is None else machine.shared
+
+    def on_records(self, records: RecordFormat, *, cpu: int | None = None) -> RecordRunner | None:
+        """What runs the program on the records of a capture in machine code; None where it is interpreted, or its runs need Python."""
+        if not self._drivable:
+            return None
+        from bpfcrypto.embedded.jit.records import MachineRecordRunner
+
+        return MachineRecordRunner(self._driver or self._make_driver(), records, cpu)
+
+    def _make_driver(self) -> Driver:
+        from bpfcrypto.embedded.jit.driver import Driver
+
+        machine = self.machine
+        assert machine is not None
+        with self._compiling:
+            if self._driver is None:
+                self._driver = Driver(machine, self._surface, self._run_on)
+            return self._driver
+
+    def _run_on(self, data: bytes, cpu: int) -> RunResult:
+        return self._run_by_hand(data, b"", 1, cpu, RunFlag.NONE)
+
+    def _run_by_hand(self, data: bytes, ctx: bytes, repeat: int, cpu: int | None, flags: RunFlag) -> RunResult:
+        """Every run that needs more than machine code."""
         with self._surface.cpus.hold(cpu) as held:
             if self._surface.closed:
                 raise refuse(EBADF, f"program '{self.name}': its collection is closed")
@@ -210,6 +291,13 @@ class EmbeddedProgram:
                 retval = code.run(state, ctx_address)
             end_round(state, retval)
         return retval & 0xFFFFFFFF, (time.perf_counter_ns() - start) // rounds
+
+
+def is_drivable(spec: ProgramSpec, surface: Surface) -> bool:
+    """Whether machine code can drive the runs of a program that have no context: it makes skbs that are linear, from the loopback device."""
+    if spec.type not in LAYOUTS or spec.attach_type in ELEMENTS:
+        return False
+    return spec.type is ProgType.XDP or (surface.skb_linear is None and LOOPBACK in surface.interfaces)
 
 
 _Runner = Callable[[EmbeddedProgram, RunState, bytes, bytes, int, RunFlag], RunResult]

@@ -64,25 +64,34 @@ class Window:
         start, end: the part that programs may touch, as offsets in the buffer.
         borders: two words that hold the addresses of the part's first byte and of the byte behind it. They alone say where the part
             is, so that machine code can move it; None for words of its own.
+        storage: the buffer, of ``capacity`` bytes or more; None for a new one.
     """
 
     __slots__ = ("_borders", "_memory", "_name", "_region", "_storage", "address", "capacity", "view")
 
     def __init__(
-        self, memory: Memory, name: str, capacity: int, start: int, end: int, *, borders: memoryview | None = None
+        self,
+        memory: Memory,
+        name: str,
+        capacity: int,
+        start: int,
+        end: int,
+        *,
+        borders: memoryview | None = None,
+        storage: ctypes.Array[ctypes.c_char] | None = None,
     ) -> None:
         self._memory = memory
         self._name = name
         self._region: Region | None = None
         self._borders = memoryview(bytearray(16)).cast("Q") if borders is None else borders
-        self._allocate(capacity)
+        self._use(capacity, ctypes.create_string_buffer(max(capacity, 1)) if storage is None else storage)
         self.move(start, end)
 
-    def _allocate(self, capacity: int) -> None:
+    def _use(self, capacity: int, storage: ctypes.Array[ctypes.c_char]) -> None:
         self.capacity = capacity
-        self._storage = ctypes.create_string_buffer(max(capacity, 1))
-        self.address = ctypes.addressof(self._storage)
-        self.view = memoryview(self._storage).cast("B")
+        self._storage = storage
+        self.address = ctypes.addressof(storage)
+        self.view = memoryview(storage).cast("B")[:capacity]
 
     @property
     def start(self) -> int:
@@ -117,7 +126,7 @@ class Window:
         """Move the mapped bytes into a new buffer, at ``start``; the old addresses are gone."""
         kept = bytes(self.content)
         self.unmap()
-        self._allocate(capacity)
+        self._use(capacity, ctypes.create_string_buffer(capacity))
         self.view[start : start + len(kept)] = kept
         self.move(start, start + len(kept))
 

@@ -15,6 +15,7 @@ runtime/packet.h has the same layout.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -53,16 +54,17 @@ class Record:
 
     Attributes:
         storage, offset: where its bytes are.
+        view: its bytes.
         words: START, END and the others.
     """
 
-    __slots__ = ("_fields", "layout", "offset", "storage", "words")
+    __slots__ = ("_fields", "layout", "offset", "storage", "view", "words")
 
     def __init__(self, layout: CtxLayout) -> None:
         self.layout = layout
         self.storage: ctypes.Array[ctypes.c_char]
         self.storage, self.offset = allocate(record_size(layout), ALIGNMENT)
-        view = memoryview(self.storage).cast("B")[self.offset : self.offset + record_size(layout)]
+        self.view = view = memoryview(self.storage).cast("B")[self.offset : self.offset + record_size(layout)]
         self._fields = view[: layout.size]
         self.words = view[words_offset(layout) :].cast("Q")
 
@@ -73,6 +75,21 @@ class Record:
     def put(self, field: Field, value: int) -> None:
         """Give a plain field a value, which fits it."""
         self._fields[field.offset : field.end] = value.to_bytes(field.size, "little")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where machine code keeps a packet: what an skb or xdp frame for helpers in Python is made on.
+
+    Attributes:
+        record: its context and borders, which hold what the packet is at this moment.
+        storage: the buffer that it lies in.
+        socket: the bytes behind its socket's address.
+    """
+
+    record: Record
+    storage: ctypes.Array[ctypes.c_char]
+    socket: ctypes.Array[ctypes.c_char]
 
 
 RECORDS = {layout.struct: words_offset(layout) for layout in (SK_BUFF, XDP_MD)}

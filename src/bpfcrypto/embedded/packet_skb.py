@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from errno import EFAULT, EINVAL, ENOMEM
+from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.ctx import SK_BUFF, Field, FieldKind
 from bpfcrypto.abi.errno import ENOTSUPP
@@ -19,7 +20,10 @@ from bpfcrypto.embedded.ctx import CtxAccess
 from bpfcrypto.embedded.memory import Memory, Region
 from bpfcrypto.embedded.packet import CACHE_LINE, ETH_HLEN, PAGE_SIZE, SHARED_INFO, Window, align
 from bpfcrypto.embedded.packet_csum import SkbChecksum
-from bpfcrypto.embedded.packet_record import BEHIND, Record
+from bpfcrypto.embedded.packet_record import BEHIND, END, START, Place, Record
+
+if TYPE_CHECKING:
+    import ctypes
 
 HEADROOM = 64  # NET_SKB_PAD + NET_IP_ALIGN
 MAX_SIZE = 4 * PAGE_SIZE - SHARED_INFO  # SKB_MAX_ALLOC: what change_tail and change_head may grow to
@@ -61,7 +65,7 @@ class SkBuff:
 
     Args:
         memory: the run's memory.
-        data: the frame, from its Ethernet header, at least 14 bytes.
+        data: the frame, from its Ethernet header, at least 14 bytes; or the place where one already is.
         linear: bytes of it in the linear part; None for all.
 
     Attributes:
@@ -71,13 +75,20 @@ class SkBuff:
         checksum: what is known of its checksum.
     """
 
-    def __init__(self, memory: Memory, data: bytes, *, linear: int | None = None) -> None:
-        head = len(data) if linear is None else linear
-        self._record = Record(SK_BUFF)
-        capacity = HEADROOM + align(head, CACHE_LINE)
-        self._window = Window(memory, "packet", capacity, HEADROOM, HEADROOM + head, borders=self._record.words[:2])
-        self._window.view[HEADROOM : HEADROOM + head] = data[:head]
-        self._set_paged(data[head:])
+    def __init__(self, memory: Memory, data: bytes | Place, *, linear: int | None = None) -> None:
+        if isinstance(data, Place):
+            self._record = data.record
+            head = self._record.words[END] - self._record.words[START]
+            self._window = self._buffer(memory, head, data.storage)
+            view = self._window.view
+            view[:HEADROOM], view[HEADROOM + head :] = bytes(HEADROOM), bytes(len(view) - HEADROOM - head)
+            self._paged = b""
+        else:
+            self._record = Record(SK_BUFF)
+            head = len(data) if linear is None else linear
+            self._window = self._buffer(memory, head, None)
+            self._window.view[HEADROOM : HEADROOM + head] = data[:head]
+            self._set_paged(data[head:])
         self._region = memory.map(
             Region(
                 self._record.storage,
@@ -94,10 +105,19 @@ class SkBuff:
         self.encapsulated = False
         self._hashed = False
         self.checksum = SkbChecksum()
+        if isinstance(data, Place):
+            memory.map(Region(data.socket, name="socket", readable=False))
+            return
         self.set("protocol", _protocol(data[:16]))
         self.set("pkt_type", _packet_type(data[:6]))
         self.set("ifindex", 1)
         self.set("sk", memory.new(8, "socket", readable=False).base)
+
+    def _buffer(self, memory: Memory, head: int, storage: ctypes.Array[ctypes.c_char] | None) -> Window:
+        """The buffer of a packet whose linear part has ``head`` bytes."""
+        capacity = HEADROOM + align(head, CACHE_LINE)
+        borders = self._record.words[:2]
+        return Window(memory, "packet", capacity, HEADROOM, HEADROOM + head, borders=borders, storage=storage)
 
     @property
     def handle(self) -> int:

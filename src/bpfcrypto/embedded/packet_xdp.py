@@ -7,13 +7,17 @@ bytes for the list of fragments. That leaves 3520 bytes for metadata-free linear
 from __future__ import annotations
 
 from errno import EACCES, EFAULT, EINVAL
+from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.ctx import XDP_MD, Field, FieldKind
 from bpfcrypto.embedded.ctx import CtxAccess
 from bpfcrypto.embedded.memory import Memory, Region
 from bpfcrypto.embedded.packet import ETH_HLEN, PAGE_SIZE, SHARED_INFO, Window
-from bpfcrypto.embedded.packet_record import BEHIND, DATA, PAGE, Record
+from bpfcrypto.embedded.packet_record import BEHIND, DATA, END, PAGE, START, Place, Record
 from bpfcrypto.embedded.state import signed
+
+if TYPE_CHECKING:
+    import ctypes
 
 HEADROOM = 256  # XDP_PACKET_HEADROOM
 FRAME_SIZE = 40  # struct xdp_frame at the start of the headroom
@@ -29,23 +33,29 @@ class XdpFrame:
 
     Args:
         memory: the run's memory.
-        data: metadata and frame.
+        data: metadata and frame; or the place where a frame already is.
         meta: bytes of ``data`` that are metadata; a multiple of 4, at most 216.
         linear: bytes of ``data`` in the page, metadata included; None for as many as fit.
     """
 
-    def __init__(self, memory: Memory, data: bytes, *, meta: int = 0, linear: int | None = None) -> None:
-        room = MAX_LINEAR + meta
-        head = min(len(data) if linear is None else linear, room)
+    def __init__(self, memory: Memory, data: bytes | Place, *, meta: int = 0, linear: int | None = None) -> None:
         self._memory = memory
-        self._record = Record(XDP_MD)
-        start = HEADROOM - meta
-        self._window = Window(memory, "packet", PAGE_SIZE, start, start + head, borders=self._record.words[:2])
-        self._window.view[start : start + head] = data[:head]
-        self._record.words[DATA] = self._window.address + HEADROOM
-        self._record.words[PAGE] = self._window.address
-        self._fragments = [self._fragment(data[at : at + PAGE_SIZE]) for at in range(head, len(data), PAGE_SIZE)]
-        self._count_behind()
+        self._fragments: list[Window] = []
+        if isinstance(data, Place):
+            self._record, words = data.record, data.record.words
+            start, end = (words[each] - words[PAGE] for each in (START, END))
+            self._window = self._page(start, end, data.storage)
+        else:
+            self._record = Record(XDP_MD)
+            head = min(len(data) if linear is None else linear, MAX_LINEAR + meta)
+            start = HEADROOM - meta
+            self._window = self._page(start, start + head, None)
+            self._window.view[start : start + head] = data[:head]
+            self._record.words[DATA] = self._window.address + HEADROOM
+            self._record.words[PAGE] = self._window.address
+            self._fragments += [self._fragment(data[at : at + PAGE_SIZE]) for at in range(head, len(data), PAGE_SIZE)]
+            self._count_behind()
+            self.set_queue(1, 0)
         self._region = memory.map(
             Region(
                 self._record.storage,
@@ -56,7 +66,11 @@ class XdpFrame:
                 owner=self,
             )
         )
-        self.set_queue(1, 0)
+
+    def _page(self, start: int, end: int, storage: ctypes.Array[ctypes.c_char] | None) -> Window:
+        """The page of the linear part."""
+        borders = self._record.words[:2]
+        return Window(self._memory, "packet", PAGE_SIZE, start, end, borders=borders, storage=storage)
 
     def set_queue(self, ifindex: int, queue: int) -> None:
         """Say where the frame came in."""

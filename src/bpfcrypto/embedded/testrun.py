@@ -29,7 +29,9 @@ LOOPBACK = 1
 MAX_SKB = PAGE_SIZE - HEADROOM - SHARED_INFO
 MAX_SYSCALL_CTX = 0xFFFF
 
-_ELEMENTS = frozenset({AttachType.XDP_DEVMAP, AttachType.XDP_CPUMAP})
+ELEMENTS = frozenset({AttachType.XDP_DEVMAP, AttachType.XDP_CPUMAP})
+"""Where programs are attached that no test run takes."""
+
 _MAX_WIRE_LEN = 65536  # GSO_LEGACY_MAX_SIZE
 _MAX_GSO_SEGS = 65535
 _SMALLEST: Mapping[int, int] = {0x0800: ETH_HLEN + 20, 0x86DD: ETH_HLEN + 40}
@@ -94,7 +96,7 @@ def check_attach_type(program: ProgramSpec) -> None:
     Raises:
         SyscallError: EINVAL.
     """
-    if program.attach_type in _ELEMENTS:
+    if program.attach_type in ELEMENTS:
         raise refuse(
             EINVAL,
             f"program '{program.name}' of section '{program.section}'",

@@ -23,8 +23,12 @@ from bpfcrypto.kernel.cpu import bound_to
 from bpfcrypto.kernel.fd import Fd
 from bpfcrypto.kernel.info import ProgramInfo, program_info
 from bpfcrypto.kernel.refusal import refuse
+from bpfcrypto.many import PacketBuffer, RunResults, run_each
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bpfcrypto.many import Bytes
     from bpfcrypto.spec import ProgramSpec
 
 DATA_OUT_BYTES = 1 << 17
@@ -133,6 +137,18 @@ class KernelProgram:
         return RunResult(
             outcome.retval, outcome.data, outcome.ctx if packet else outcome.ctx_in, outcome.duration if packet else 0
         )
+
+    def run_many(self, packets: Iterable[Bytes] | object, *, cpu: int | None = None) -> RunResults:
+        """Run the program once on each packet, in order: one call of the kernel for each.
+
+        Args:
+            packets: bytes-like objects, or one object with a contiguous buffer of two dimensions.
+            cpu: as of :meth:`run`.
+
+        Raises:
+            SyscallError: the kernel refuses the runs for another reason than a packet's size.
+        """
+        return run_each(self, PacketBuffer(packets), cpu=cpu)
 
     def _refusal(self, number: int, data: bytes) -> BpfCryptoError:
         detail = f"program '{self.name}'" + (f", {len(data)} bytes of data" if data else "")

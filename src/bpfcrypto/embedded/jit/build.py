@@ -35,6 +35,7 @@ class Built:
         links, requests, exports: as in :class:`~bpfcrypto.embedded.jit.lower.Lowered`.
         names: functions that are called by name.
         ctx_size: bytes of a syscall program's context that it accesses.
+        shared: where the order of its packets shows, in words.
     """
 
     image: bytes
@@ -43,19 +44,27 @@ class Built:
     exports: tuple[int, ...]
     names: tuple[str, ...] = ()
     ctx_size: int = 0
+    shared: tuple[str, ...] = ()
 
     def pack(self) -> bytes:
         """All of it as bytes."""
-        head = json.dumps([self.links, list(self.requests.items()), self.exports, self.names, self.ctx_size]).encode()
+        facts = [self.links, list(self.requests.items()), self.exports, self.names, self.ctx_size, self.shared]
+        head = json.dumps(facts).encode()
         return len(head).to_bytes(_COUNT_BYTES, "little") + head + self.image
 
     @classmethod
     def unpack(cls, data: bytes) -> Built:
         """The reverse of :meth:`pack`."""
         start = _COUNT_BYTES + int.from_bytes(data[:_COUNT_BYTES], "little")
-        links, requests, exports, names, ctx_size = json.loads(data[_COUNT_BYTES:start])
+        links, requests, exports, names, ctx_size, shared = json.loads(data[_COUNT_BYTES:start])
         return cls(
-            data[start:], tuple(Link(*each) for each in links), dict(requests), tuple(exports), tuple(names), ctx_size
+            data[start:],
+            tuple(Link(*each) for each in links),
+            dict(requests),
+            tuple(exports),
+            tuple(names),
+            ctx_size,
+            tuple(shared),
         )
 
 
@@ -105,9 +114,17 @@ def build(
         extra: slots of more functions that are called from outside.
     """
     from bpfcrypto.embedded.jit.lower import lower
+    from bpfcrypto.embedded.jit.shared_state import shared_state
 
     lowered = lower(program, insns, spec.maps, facts, extra=extra)
     image = compile_object(lowered.text, passes_for(len(insns), loops=lowered.loops))
-    built = Built(image, lowered.links, lowered.requests, lowered.exports, ctx_size=facts.ctx_size)
+    built = Built(
+        image,
+        lowered.links,
+        lowered.requests,
+        lowered.exports,
+        ctx_size=facts.ctx_size,
+        shared=shared_state(program, insns, facts),
+    )
     cache.write(name, built.pack())
     return built

@@ -135,7 +135,7 @@ def compile_object(text: str, passes: Passes = Passes.FULL) -> bytes:
             jit=True,
         )
         try:
-            module = llvm.parse_assembly(text)
+            module = llvm.parse_assembly(text, llvm.create_context())
             module.triple = host().triple
             module.data_layout = str(machine.target_data)
             module.verify()

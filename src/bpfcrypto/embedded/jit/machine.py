@@ -76,6 +76,7 @@ class MachineCode:
         main: address of the function that a run begins with.
         entry: address of the program itself, which tail calls go to.
         runs: the collection's runs.
+        shared: where the order of its packets shows, in words.
 
     Args:
         interpreter: the program.
@@ -94,6 +95,7 @@ class MachineCode:
         resolve: Callable[[Link], int],
     ) -> None:
         self.interpreter = interpreter
+        self.shared = built.shared
         self._natives = {**natives, **{slot: REQUESTS[name] for slot, name in built.requests.items()}}
         self.runs = runs
         self._unit = Unit(built.image, (SYMBOL, MAIN, *map(symbol, built.exports)))
@@ -113,18 +115,18 @@ class MachineCode:
 
     def run(self, state: RunState, context: int) -> int:
         """Run the program once; as :meth:`Interpreter.run`."""
-        running = self.runs.start(state)
+        running = self.runs.start(state.cpu, state)
         address = running.address
         state.tail_calls = 0
         assert isinstance(state.memory, MachineMemory)
         state.memory.record = running.record
         try:
             retval: int = self._main(address, context)
-            return retval if running.pending is None else self._end(running, address)
+            return retval if running.pending is None else self.end(running, address)
         finally:
             self.runs.end(running)
 
-    def _end(self, running: Running, address: int) -> int:
+    def end(self, running: Running, address: int) -> int:
         """The run was ended from Python: by an exception of the program's, which gives its result, or by one of ours."""
         assert running.pending is not None
         raised, code = running.pending
@@ -135,12 +137,12 @@ class MachineCode:
             return raised.cookie
         running.record.unwind, running.pending = 0, None
         retval: int = code._functions[callback](address, raised.cookie, 0, 0, 0, 0)
-        return retval if running.pending is None else self._end(running, address)
+        return retval if running.pending is None else self.end(running, address)
 
     def _from_code(self, address: int, slot: int, *arguments: int) -> int:
         """Run a helper in Python for compiled code."""
         running = self.runs.by_address[address]
-        state = running.state
+        state = running.seen()
 
         def call(callback: int, *given: int) -> int:
             function = self._functions.get(callback)

@@ -10,6 +10,8 @@ from bpfcrypto.embedded.jit.record import RunRecord
 from bpfcrypto.embedded.word_lock import give_word
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bpfcrypto.embedded.jit.machine import MachineCode
     from bpfcrypto.embedded.state import RunState
 
@@ -17,20 +19,33 @@ if TYPE_CHECKING:
 class Running:
     """A run on compiled code.
 
+    Args:
+        cpu: where it is.
+        random: address of the CPU's state for random numbers.
+        state: what helpers see of it; None until the first of them is called.
+        begin: makes that.
+
     Attributes:
-        state: what helpers see of it.
         record: what compiled code sees of it.
         address: of the record.
         pending: what a helper raised, and the code that had called it.
     """
 
-    __slots__ = ("address", "pending", "record", "state")
+    __slots__ = ("address", "begin", "pending", "record", "state")
 
-    def __init__(self, state: RunState, random: int) -> None:
+    def __init__(self, cpu: int, random: int, state: RunState | None, begin: Callable[[], RunState] | None) -> None:
         self.state = state
-        self.record = RunRecord(cpu=state.cpu, random=random)
+        self.begin = begin
+        self.record = RunRecord(cpu=cpu, random=random)
         self.address = ctypes.addressof(self.record)
         self.pending: tuple[BaseException, MachineCode] | None = None
+
+    def seen(self) -> RunState:
+        """What helpers see of it."""
+        if self.state is None:
+            assert self.begin is not None
+            self.state = self.begin()
+        return self.state
 
 
 class Runs:
@@ -43,12 +58,18 @@ class Runs:
         self.by_address: dict[int, Running] = {}
         self._random: dict[int, ctypes.c_uint64] = {}
 
-    def start(self, state: RunState) -> Running:
-        """A run that is about to begin."""
-        random = self._random.get(state.cpu)
+    def start(self, cpu: int, state: RunState | None = None, *, begin: Callable[[], RunState] | None = None) -> Running:
+        """A run that is about to begin.
+
+        Args:
+            cpu: where.
+            state: what helpers see of it; None to have it made by ``begin`` when the first of them is called.
+            begin: see above.
+        """
+        random = self._random.get(cpu)
         if random is None:
-            random = self._random[state.cpu] = ctypes.c_uint64(secrets.randbits(64))
-        running = Running(state, ctypes.addressof(random))
+            random = self._random[cpu] = ctypes.c_uint64(secrets.randbits(64))
+        running = Running(cpu, ctypes.addressof(random), state, begin)
         self.by_address[running.address] = running
         return running
 
