@@ -18,7 +18,7 @@ def test_a_lock_left_behind_is_given_back() -> None:
     """A run that Python ended while machine code held a spin lock does not keep others from it."""
     word, runs = ctypes.c_uint32(1), Runs()
     program = load_spec(OBJECT.read_bytes(), OBJECT.name).programs["chance"]
-    running = runs.start(RunState(Memory(), program))
+    running = runs.start(0, RunState(Memory(), program))
     running.record.lock = ctypes.addressof(word)
     runs.end(running)
     assert word.value == 0
@@ -29,6 +29,6 @@ def test_random_states() -> None:
     """Runs on one CPU go on with one state; another CPU has its own."""
     runs = Runs()
     state = RunState(Memory(), load_spec(OBJECT.read_bytes(), OBJECT.name).programs["chance"])
-    first, second = runs.start(state), runs.start(state)
-    other = runs.start(replace(state, cpu=1))
+    first, second = runs.start(0, state), runs.start(0, state)
+    other = runs.start(1, replace(state, cpu=1))
     assert first.record.random == second.record.random != other.record.random
