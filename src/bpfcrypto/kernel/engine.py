@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from bpfcrypto.abi.maps import MapFlag, MapType
 from bpfcrypto.abi.progs import ProgType
@@ -23,6 +23,9 @@ from bpfcrypto.kernel.maps_keyless import live_map
 from bpfcrypto.kernel.program import KernelProgram
 from bpfcrypto.source import as_judged, choose_programs, read_source
 from bpfcrypto.spec import CollectionSpec, MapSpec, ProgramSpec
+
+if TYPE_CHECKING:
+    from bpfcrypto.kernel.links import KernelLink
 
 PathLike = str | os.PathLike[str]
 
@@ -126,6 +129,17 @@ class KernelEngine:
         fd = pin.open_pinned(path, "prog")
         info = program_info(fd)
         return KernelProgram(fd, ProgramSpec(info.name or Path(path).name, "", ProgType(info.type), ()))
+
+    def open_link(self, path: PathLike) -> KernelLink:
+        """Open a pinned link; a name without a slash is one in /sys/fs/bpf.
+
+        Raises:
+            SyscallError: nothing is pinned there, or something else.
+            LinkError: it is not a link of an interface.
+        """
+        from bpfcrypto.kernel.links import open_link
+
+        return open_link(path)
 
     def close(self) -> None:
         """Nothing to give up: what was loaded belongs to its collections."""

@@ -25,6 +25,10 @@ from bpfcrypto.kernel.info import ProgramInfo, program_info
 from bpfcrypto.kernel.refusal import refuse
 
 if TYPE_CHECKING:
+    from bpfcrypto.abi.hooks import Hook
+    from bpfcrypto.engine import Order
+    from bpfcrypto.kernel.links import KernelLink
+    from bpfcrypto.kernel.netns import Netns
     from bpfcrypto.spec import ProgramSpec
 
 DATA_OUT_BYTES = 1 << 17
@@ -148,6 +152,21 @@ class KernelProgram:
             SyscallError: the path exists, its directory does not, or it is not in a BPF file system.
         """
         pin.pin(self.fd, path)
+
+    def attach(
+        self,
+        interface: str,
+        hook: Hook | None = None,
+        *,
+        netns: Netns = None,
+        pin: str | os.PathLike[str] | None = None,
+        order: Order | None = None,
+        replace: bool = False,
+    ) -> KernelLink:
+        """Attach the program to an interface; :meth:`bpfcrypto.engine.Attachable.attach` says how."""
+        from bpfcrypto.kernel.links import attach
+
+        return attach(self, interface, hook, netns=netns, pinned=pin, order=order, replace=replace)
 
     def close(self) -> None:
         """Give up this process's hold on the program."""
