@@ -104,17 +104,27 @@ def test_fragments_are_encrypted_each_for_itself(network: Lab, hook: Hook) -> No
 
 def test_another_key_gets_nothing(network: Lab) -> None:
     """What arrives encrypted with one key is noise to a receiver with another: no answer comes."""
-    with KernelEngine() as engine, load(engine, bytes(16), "send") as sender:
-        with sender.programs["send"].attach("eth", netns=network.left), pytest.raises(TimeoutError):
-            ping(network, text(100), timeout=0.5)
+    with (
+        KernelEngine() as engine,
+        load(engine, bytes(16), "send") as sender,
+        load(engine, bytes(15) + b"1", "receive") as receiver,
+        sender.programs["send"].attach("eth", netns=network.left),
+        receiver.programs["receive"].attach("eth", netns=network.right),
+        pytest.raises(TimeoutError),
+    ):
+        ping(network, text(100), timeout=0.5)
 
 
 def test_without_a_key_nothing_leaves(network: Lab) -> None:
     """A link that has no key yet drops, and never sends in the clear."""
-    with KernelEngine() as engine, engine.load(OBJECT, programs=["send"]) as loaded:
-        with loaded.programs["send"].attach("eth", netns=network.left), captured(network) as capture:
-            with pytest.raises(OSError, match="buffer|timed"):  # ENOBUFS is how a sender sees the drop
-                ping(network, text(100), timeout=0.5)
+    with (
+        KernelEngine() as engine,
+        engine.load(OBJECT, programs=["send"]) as loaded,
+        loaded.programs["send"].attach("eth", netns=network.left),
+        captured(network) as capture,
+        pytest.raises(OSError, match=r"buffer|timed"),  # ENOBUFS is how a sender sees the drop
+    ):
+        ping(network, text(100), timeout=0.5)
 
     assert capture.ip() == []
 
@@ -122,7 +132,7 @@ def test_without_a_key_nothing_leaves(network: Lab) -> None:
 def test_super_packets_are_dropped_and_counted() -> None:
     """A super-packet would be cut up behind the program, where the other end could not decrypt the pieces."""
     with lab(segments=64) as network, encrypted(network, Hook.INGRESS) as loaded:
-        with captured(network) as capture, pytest.raises(OSError, match="timed|Broken|reset"):
+        with captured(network) as capture, pytest.raises(OSError, match=r"timed|Broken|reset"):
             tcp(network, text(200_000), timeout=1)
 
         assert loaded["send left"].maps["counters"].typed[4]

@@ -149,7 +149,10 @@ def ping(network: Lab, payload: bytes, *, number: int = 1, timeout: float = TIME
 
 def udp(network: Lab, messages: list[bytes]) -> list[bytes]:
     """What right gets of UDP datagrams from left, which it sends back; what left gets of those."""
-    with open_socket(network.right, socket.SOCK_DGRAM) as server, open_socket(network.left, socket.SOCK_DGRAM) as client:
+    with (
+        open_socket(network.right, socket.SOCK_DGRAM) as server,
+        open_socket(network.left, socket.SOCK_DGRAM) as client,
+    ):
         server.bind((ADDRESSES["right"], 7777))
         client.connect((ADDRESSES["right"], 7777))
         back = []

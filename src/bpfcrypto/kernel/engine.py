@@ -25,6 +25,8 @@ from bpfcrypto.source import as_judged, choose_programs, read_source
 from bpfcrypto.spec import CollectionSpec, MapSpec, ProgramSpec
 
 if TYPE_CHECKING:
+    from bpfcrypto.kernel.attachments import Attachment
+    from bpfcrypto.kernel.clsact import FilterLink
     from bpfcrypto.kernel.links import KernelLink
 
 PathLike = str | os.PathLike[str]
@@ -130,8 +132,12 @@ class KernelEngine:
         info = program_info(fd)
         return KernelProgram(fd, ProgramSpec(info.name or Path(path).name, "", ProgType(info.type), ()))
 
-    def open_link(self, path: PathLike) -> KernelLink:
-        """Open a pinned link; a name without a slash is one in /sys/fs/bpf.
+    def open_link(self, path: PathLike, netns: PathLike | None = None) -> KernelLink | FilterLink:
+        """Open a pinned link.
+
+        Args:
+            path: its pin; a name without a slash is one in /sys/fs/bpf.
+            netns: where to look for it on kernels without TCX, besides the caller's namespace and those with a name.
 
         Raises:
             SyscallError: nothing is pinned there, or something else.
@@ -139,7 +145,22 @@ class KernelEngine:
         """
         from bpfcrypto.kernel.links import open_link
 
-        return open_link(path)
+        return open_link(path, netns)
+
+    def attachments(self, netns: Iterable[str] = ()) -> tuple[Attachment, ...]:
+        """All programs on interfaces, those of each hook in the order in which they run.
+
+        Args:
+            netns: namespaces to look at besides the caller's own and those with a name.
+
+        Raises:
+            LinkError: one of them does not exist.
+            PrivilegeError: looking around needs CAP_SYS_ADMIN and CAP_NET_ADMIN.
+            NotSupportedError: pyroute2 is missing.
+        """
+        from bpfcrypto.kernel.attachments import attachments
+
+        return attachments(netns)
 
     def close(self) -> None:
         """Nothing to give up: what was loaded belongs to its collections."""

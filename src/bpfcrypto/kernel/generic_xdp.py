@@ -37,7 +37,11 @@ def require_safe(program: KernelProgram) -> None:
             requires="its object: what a pinned program calls is not known",
             hint="load the object and attach from there, or use hook 'xdp'",
         )
-    calls = {HELPERS[insn.imm].name for insn in program.spec.insns if insn.code == CALL and not insn.src and insn.imm in HELPERS}
+    calls = {
+        HELPERS[insn.imm].name
+        for insn in program.spec.insns
+        if insn.code == CALL and not insn.src and insn.imm in HELPERS
+    }
     calls |= {ref.name for ref in program.spec.refs.values() if isinstance(ref, KfuncRef)}
     for name, what in MOVERS.items():
         if name in calls:

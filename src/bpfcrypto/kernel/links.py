@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Self
 from bpfcrypto.abi.hooks import HOOKS, Hook, LinkType, OrderFlag
 from bpfcrypto.abi.progs import AttachType
 from bpfcrypto.errors import BpfCryptoError, LinkError, NotSupportedError, SyscallError
-from bpfcrypto.kernel import attr, bpf, pin
+from bpfcrypto.kernel import attr, bpf, clsact, pin
 from bpfcrypto.kernel.generic_xdp import require_safe
 from bpfcrypto.kernel.interfaces import Interface, interface
 from bpfcrypto.kernel.netns import Netns, within
 
 if TYPE_CHECKING:
     from bpfcrypto.engine import Order
+    from bpfcrypto.kernel.clsact import FilterLink
     from bpfcrypto.kernel.fd import Fd
     from bpfcrypto.kernel.program import KernelProgram
 
@@ -152,13 +153,27 @@ class KernelLink:
         self.close()
 
 
-def open_link(path: str | os.PathLike[str]) -> KernelLink:
+def open_link(path: str | os.PathLike[str], netns: Netns = None) -> KernelLink | FilterLink:
     """Open a pinned link.
+
+    Args:
+        path: its pin; a name without a slash is one in /sys/fs/bpf.
+        netns: where to look for it on kernels without TCX, besides the caller's namespace and those with a name.
 
     Raises:
         SyscallError: nothing is pinned there, or something else.
         LinkError: the link is not one of an interface.
     """
+    try:
+        return _open_pinned(path)
+    except SyscallError as error:
+        found = clsact.find(pin.place(path), netns) if error.errno == errno.ENOENT and not clsact.has_tcx() else None
+        if found is None:
+            raise
+        return found
+
+
+def _open_pinned(path: str | os.PathLike[str]) -> KernelLink:
     place = pin.place(path)
     fd = pin.open_pinned(place, "link")
     try:
@@ -181,25 +196,20 @@ def attach(
     pinned: str | os.PathLike[str] | None = None,
     order: Order | None = None,
     replace: bool = False,
-) -> KernelLink:
+) -> KernelLink | FilterLink:
     """Put a program on an interface; see :meth:`bpfcrypto.engine.Attachable.attach`."""
     hook = hook or hook_of(program)
     require_fit(program, hook)
     if order is not None and HOOKS[hook].link is not LinkType.TCX:
         raise LinkError("XDP has one program in each mode: there is no order", errno=errno.EINVAL)
     place = pin.place(pinned) if pinned is not None else None
-    old = _existing(place) if place is not None else None
+    old = _existing(place, replace=replace) if place is not None else None
     where = f"network namespace '{netns}'" if netns is not None else "this network namespace"
-    if old is not None and not replace:
-        old.close()
-        raise LinkError(
-            f"'{place}' is a link already",
-            errno=errno.EEXIST,
-            hint="--replace (replace=True) puts the program in its place; 'bpfcrypto detach' takes it off",
-        )
 
-    def put() -> KernelLink:
+    def put() -> KernelLink | FilterLink:
         target = interface(interface_name, where)
+        if HOOKS[hook].parent and not clsact.has_tcx():
+            return clsact.attach(program, target, hook, netns=netns, pinned=place, order=order, replace=replace)
         if old is not None and old.attached:
             _require_same(old, target, hook, where)
             link = KernelLink(old.fd, hook, place)
@@ -215,10 +225,10 @@ def attach(
         raise
     if place is None or link.pinned is not None:
         return link
-    if old is not None:  # a link that is off: its pin stands for nothing
-        place.unlink(missing_ok=True)
-        old.close()
     try:
+        if old is not None:  # its link is off, so the pin stands for nothing
+            place.unlink(missing_ok=True)
+            old.close()
         link.pin(place)
     except BaseException:
         link.detach()
@@ -264,13 +274,18 @@ def require_fit(program: KernelProgram, hook: Hook) -> None:
         require_safe(program)
 
 
-def _existing(place: Path) -> KernelLink | None:
+def _existing(place: Path, *, replace: bool) -> KernelLink | None:
+    """The link that is pinned there, which the new one is to replace."""
     try:
-        return open_link(place)
+        found = _open_pinned(place)
     except SyscallError as error:
         if error.errno == errno.ENOENT:
             return None
         raise
+    if replace:
+        return found
+    found.close()
+    raise clsact.taken(place)
 
 
 def _require_same(old: KernelLink, target: Interface, hook: Hook, where: str) -> None:
@@ -279,9 +294,9 @@ def _require_same(old: KernelLink, target: Interface, hook: Hook, where: str) ->
     if facts.link is LinkType.XDP:
         there = info.type == LinkType.XDP and target.xdp.get(hook) == info.program and info.ifindex == target.index
     else:
-        there = info.attach_type == facts.attach_type and info.id in dict(
-            (link, program) for program, link in bpf.prog_query(target.index, facts.attach_type)
-        )
+        there = info.attach_type == facts.attach_type and info.id in {
+            link for _, link in bpf.prog_query(target.index, facts.attach_type)
+        }
     if not there:
         raise LinkError(
             f"'{old.pinned}' is a link to another place than hook '{hook}' of interface '{target.name}' in {where}",
@@ -297,7 +312,8 @@ def _create(program: KernelProgram, target: Interface, hook: Hook, order: Order 
     if order is not None:
         flags = OrderFlag.BEFORE if order.before else OrderFlag.AFTER
         if order.link is not None:
-            assert isinstance(order.link, KernelLink)
+            if not isinstance(order.link, KernelLink):
+                raise LinkError("the link that it is to stand next to is not at this hook", errno=errno.ENOENT)
             relative, flags = order.link.fd, flags | OrderFlag.LINK
     try:
         return bpf.link_create(program.fd, target.index, facts.attach_type, flags=flags, relative=relative)
@@ -309,9 +325,18 @@ def _create(program: KernelProgram, target: Interface, hook: Hook, order: Order 
 _BUSY = "another XDP program is there: 'bpfcrypto links' shows which; 'bpfcrypto detach' its pin, or replace it there"
 _HINTS: dict[tuple[LinkType, int], str] = {
     (LinkType.XDP, errno.EBUSY): _BUSY,
-    (LinkType.XDP, errno.EEXIST): f"the interface has a program in the other mode, and takes one mode at a time; {_BUSY}",
-    (LinkType.XDP, errno.ERANGE): "frames may be too long for XDP there: lower the MTU on both ends, or use section 'xdp.frags'",
-    (LinkType.XDP, errno.EINVAL): "the driver refuses: its MTU, queues or features may not go with XDP ('dmesg' may say which)",
+    (
+        LinkType.XDP,
+        errno.EEXIST,
+    ): f"the interface has a program in the other mode, and takes one mode at a time; {_BUSY}",
+    (
+        LinkType.XDP,
+        errno.ERANGE,
+    ): "frames may be too long for XDP there: lower the MTU on both ends, or use section 'xdp.frags'",
+    (
+        LinkType.XDP,
+        errno.EINVAL,
+    ): "the driver refuses: its MTU, queues or features may not go with XDP ('dmesg' may say which)",
     (LinkType.XDP, errno.ENOTCONN): "the other end of this veth pair is gone",
     (LinkType.TCX, errno.EEXIST): "this very program is attached there already",
     (LinkType.TCX, errno.ENOENT): "the link that it is to stand next to is not at this hook",

@@ -18,9 +18,6 @@ PathLike = str | os.PathLike[str]
 
 DEFAULT_DIRECTORY = "/sys/fs/bpf"
 
-# What /proc calls the descriptors of each kind.
-_KINDS = {"map": "bpf-map", "prog": "bpf-prog", "link": "bpf_link"}
-
 _HINTS = {
     ("BPF_OBJ_PIN", errno.EEXIST): "there is something of that name already: unlink it, or choose another name",
     ("BPF_OBJ_PIN", errno.ENOENT): "the directory does not exist; make it inside the BPF file system with mkdir",
@@ -67,7 +64,7 @@ def open_pinned(path: PathLike, kind: str) -> Fd:
 def kind_of(fd: Fd) -> str:
     """What a descriptor of bpf(2) is: ``map``, ``prog``, ``link``, or as /proc calls it."""
     found = os.readlink(f"/proc/self/fd/{fd.fileno()}").removeprefix("anon_inode:").strip("[]")
-    return next((kind for kind, name in _KINDS.items() if name == found), found)
+    return found.replace("_", "-").removeprefix("bpf-")  # a link is a bpf_link on some kernels
 
 
 def _explained(call: Callable[[], _Result], path: PathLike) -> _Result:

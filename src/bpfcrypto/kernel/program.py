@@ -27,6 +27,7 @@ from bpfcrypto.kernel.refusal import refuse
 if TYPE_CHECKING:
     from bpfcrypto.abi.hooks import Hook
     from bpfcrypto.engine import Order
+    from bpfcrypto.kernel.clsact import FilterLink
     from bpfcrypto.kernel.links import KernelLink
     from bpfcrypto.kernel.netns import Netns
     from bpfcrypto.spec import ProgramSpec
@@ -162,7 +163,7 @@ class KernelProgram:
         pin: str | os.PathLike[str] | None = None,
         order: Order | None = None,
         replace: bool = False,
-    ) -> KernelLink:
+    ) -> KernelLink | FilterLink:
         """Attach the program to an interface; :meth:`bpfcrypto.engine.Attachable.attach` says how."""
         from bpfcrypto.kernel.links import attach
 
