@@ -59,6 +59,36 @@ def lab(*, segments: int = 1) -> Iterator[Lab]:
         yield names
 
 
+@contextmanager
+def veth() -> Iterator[str]:
+    """A namespace with two interfaces ``a`` and ``b`` that are joined."""
+    pyroute2 = pytest.importorskip("pyroute2")
+    name = f"bpfcrypto-{os.getpid()}-{next(_NUMBERS)}"
+
+    def make() -> None:
+        with netlink() as request:
+            request.link("add", ifname="a", kind="veth", peer={"ifname": "b"})
+            for end in ("a", "b"):
+                request.link("set", index=request.link_lookup(ifname=end)[0], state="up")
+
+    pyroute2.netns.create(name)
+    try:
+        within(name, make)
+        yield name
+    finally:
+        pyroute2.netns.remove(name)
+
+
+def delete_interface(netns: str, name: str) -> None:
+    """Take an interface away."""
+
+    def delete() -> None:
+        with netlink() as request:
+            request.link("del", index=request.link_lookup(ifname=name)[0])
+
+    within(netns, delete)
+
+
 def _join(names: Lab) -> None:
     with netlink() as wire:
         wire.link("add", ifname="bridge", kind="bridge")

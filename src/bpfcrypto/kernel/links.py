@@ -5,7 +5,7 @@ link goes, so the order of steps is what keeps a promise: attached or nothing, p
 
 - attaching: link, then pin. Killed in between, the process drops the only descriptor, and the program is off.
 - replacing: one BPF_LINK_UPDATE. The pin is not touched, and each packet meets the old program or the new one.
-- detaching: unpin, then detach. Killed in between, the process drops the only descriptor.
+- detaching: unpin, then detach. Killed in between, the process drops the only descriptor; the program is off some milliseconds later.
 
 Where the kernel has no TCX, :mod:`~bpfcrypto.kernel.clsact` stands in.
 """
