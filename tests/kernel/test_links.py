@@ -11,7 +11,6 @@ import pytest
 
 from bpfcrypto.abi.hooks import HOOKS, Hook
 from bpfcrypto.embedded.engine import EmbeddedEngine
-from bpfcrypto.engine import Attachable, Link, Order
 from bpfcrypto.errors import BpfCryptoError, LinkError, NotSupportedError, SyscallError
 from bpfcrypto.kernel import bpf, clsact, netns
 from bpfcrypto.kernel.attachments import Attachment
@@ -19,6 +18,7 @@ from bpfcrypto.kernel.collection import KernelCollection
 from bpfcrypto.kernel.engine import KernelEngine
 from bpfcrypto.kernel.interfaces import interface, interfaces
 from bpfcrypto.kernel.links import KernelLink
+from bpfcrypto.link import Attachable, Link, Order
 from support.lab import delete_interface, veth
 
 pytestmark = pytest.mark.kernel
@@ -161,13 +161,12 @@ def test_a_pin_of_another_place_is_not_replaced(
 def test_another_namespace_is_another_place(programs: KernelCollection, bpf_directory: Path) -> None:
     """Interfaces of one name and index in two namespaces are told apart, which their links do not do."""
     pin = bpf_directory / "link"
-    with veth() as first, veth() as second:
-        with programs.programs["pass"].attach("a", netns=first, pin=pin) as link:
-            with pytest.raises(LinkError, match="another place"):
-                programs.programs["other"].attach("a", netns=second, pin=pin, replace=True)
-            assert on(first, "a", Hook.XDP) == [programs.programs["pass"].id]
-            assert on(second, "a", Hook.XDP) == []
-            link.detach()
+    with veth() as first, veth() as second, programs.programs["pass"].attach("a", netns=first, pin=pin) as link:
+        with pytest.raises(LinkError, match="another place"):
+            programs.programs["other"].attach("a", netns=second, pin=pin, replace=True)
+        assert on(first, "a", Hook.XDP) == [programs.programs["pass"].id]
+        assert on(second, "a", Hook.XDP) == []
+        link.detach()
 
 
 def test_a_link_whose_interface_went_is_taken_over(
@@ -197,22 +196,24 @@ def test_a_link_whose_interface_went_is_taken_over(
 def test_order_among_the_programs_of_a_hook(network: str, programs: KernelCollection) -> None:
     """Behind all by default; first, and beside another link, by ``order``."""
     p = {name: program.id for name, program in programs.programs.items()}
-    with programs.programs["one"].attach("a", Hook.INGRESS, netns=network) as one:
-        with programs.programs["two"].attach("a", Hook.INGRESS, netns=network) as two:
-            assert on(network, "a", Hook.INGRESS) == [p["one"], p["two"]]
-            for order, expected in (
-                (Order(), ["three", "one", "two"]),
-                (Order(one, before=False), ["one", "three", "two"]),
-                (Order(two), ["one", "three", "two"]),
-                (Order(two, before=False), ["one", "two", "three"]),
-                (Order(before=False), ["one", "two", "three"]),
-            ):
-                with programs.programs["three"].attach("a", Hook.INGRESS, netns=network, order=order):
-                    assert on(network, "a", Hook.INGRESS) == [p[name] for name in expected]
-                    assert [each.name for each in ours(network)] == expected
-            with pytest.raises(LinkError) as caught:
-                programs.programs["three"].attach("a", Hook.EGRESS, netns=network, order=Order(one))
-            assert "next to" in str(caught.value.hint)
+    with (
+        programs.programs["one"].attach("a", Hook.INGRESS, netns=network) as one,
+        programs.programs["two"].attach("a", Hook.INGRESS, netns=network) as two,
+    ):
+        assert on(network, "a", Hook.INGRESS) == [p["one"], p["two"]]
+        for order, expected in (
+            (Order(), ["three", "one", "two"]),
+            (Order(one, before=False), ["one", "three", "two"]),
+            (Order(two), ["one", "three", "two"]),
+            (Order(two, before=False), ["one", "two", "three"]),
+            (Order(before=False), ["one", "two", "three"]),
+        ):
+            with programs.programs["three"].attach("a", Hook.INGRESS, netns=network, order=order):
+                assert on(network, "a", Hook.INGRESS) == [p[name] for name in expected]
+                assert [each.name for each in ours(network)] == expected
+        with pytest.raises(LinkError) as caught:
+            programs.programs["three"].attach("a", Hook.EGRESS, netns=network, order=Order(one))
+        assert "next to" in str(caught.value.hint)
     with pytest.raises(LinkError, match="no order"):
         programs.programs["pass"].attach("a", netns=network, order=Order())
 

@@ -5,12 +5,14 @@ The wire is a bridge in a namespace of its own, so that a capture there sees wha
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import struct
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -87,6 +89,35 @@ def delete_interface(netns: str, name: str) -> None:
             request.link("del", index=request.link_lookup(ifname=name)[0])
 
     within(netns, delete)
+
+
+def in_own_mounts(call: Callable[[], None]) -> None:
+    """Run something, and the processes it starts, where /sys/fs/bpf is a BPF file system and /run/netns is empty.
+
+    Nobody else sees these, and they vanish with the thread, whatever was left in them.
+    """
+    failure: list[BaseException] = []
+
+    def alone() -> None:
+        try:
+            if ctypes.CDLL(None, use_errno=True).unshare(0x00020000):  # CLONE_NEWNS
+                pytest.skip(f"needs a mount namespace: {os.strerror(ctypes.get_errno())}")
+            os.makedirs("/run/netns", exist_ok=True)
+            for command in (
+                "mount --make-rprivate /",
+                "mount -t bpf bpf /sys/fs/bpf",
+                "mount -t tmpfs tmpfs /run/netns",
+            ):
+                subprocess.run(command.split(), check=True)
+            call()
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=alone)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
 
 
 def _join(names: Lab) -> None:

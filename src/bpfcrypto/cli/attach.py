@@ -17,8 +17,8 @@ from bpfcrypto.cli.values import assign, split_assignment
 from bpfcrypto.errors import BpfCryptoError
 
 if TYPE_CHECKING:
-    from bpfcrypto.engine import Link, Order
     from bpfcrypto.kernel.engine import KernelEngine
+    from bpfcrypto.link import Link, Order
 
 NETNS_HELP = "The network namespace: a name as 'ip netns' has it, or a path such as /proc/1234/ns/net."
 
@@ -101,7 +101,7 @@ def attach(
 def _order(
     engine: KernelEngine, stack: ExitStack, *, first: bool, before: str | None, after: str | None, netns: str | None
 ) -> Order | None:
-    from bpfcrypto.engine import Order
+    from bpfcrypto.link import Order
 
     neighbour = before if before is not None else after
     if neighbour is not None:

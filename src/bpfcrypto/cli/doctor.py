@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bpfcrypto.engine import Engine
 
 ENGINES = ("embedded", "kernel")
-PACKAGES = ("click", "cryptography", "pyelftools", "rich", "ziglang")
+PACKAGES = ("click", "cryptography", "pyelftools", "pyroute2", "rich", "ziglang")
 CRYPTO_KFUNCS = (
     "bpf_crypto_ctx_create",
     "bpf_crypto_ctx_acquire",

@@ -28,9 +28,9 @@ from bpfcrypto.kernel.interfaces import netlink
 from bpfcrypto.kernel.netns import Netns, names, within
 
 if TYPE_CHECKING:
-    from bpfcrypto.engine import Order
     from bpfcrypto.kernel.interfaces import Interface
     from bpfcrypto.kernel.program import KernelProgram
+    from bpfcrypto.link import Order
 
 _RETURN_0 = bytes.fromhex("b700000000000000 9500000000000000")
 _HANDLE = 1

@@ -29,10 +29,10 @@ from bpfcrypto.kernel.interfaces import Interface, interface
 from bpfcrypto.kernel.netns import Netns, within
 
 if TYPE_CHECKING:
-    from bpfcrypto.engine import Order
     from bpfcrypto.kernel.clsact import FilterLink
     from bpfcrypto.kernel.fd import Fd
     from bpfcrypto.kernel.program import KernelProgram
+    from bpfcrypto.link import Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ def attach(
     order: Order | None = None,
     replace: bool = False,
 ) -> KernelLink | FilterLink:
-    """Put a program on an interface; see :meth:`bpfcrypto.engine.Attachable.attach`."""
+    """Put a program on an interface; see :meth:`bpfcrypto.link.Attachable.attach`."""
     hook = hook or hook_of(program)
     require_fit(program, hook)
     if order is not None and HOOKS[hook].link is not LinkType.TCX:

@@ -26,10 +26,10 @@ from bpfcrypto.kernel.refusal import refuse
 
 if TYPE_CHECKING:
     from bpfcrypto.abi.hooks import Hook
-    from bpfcrypto.engine import Order
     from bpfcrypto.kernel.clsact import FilterLink
     from bpfcrypto.kernel.links import KernelLink
     from bpfcrypto.kernel.netns import Netns
+    from bpfcrypto.link import Order
     from bpfcrypto.spec import ProgramSpec
 
 DATA_OUT_BYTES = 1 << 17
@@ -164,7 +164,7 @@ class KernelProgram:
         order: Order | None = None,
         replace: bool = False,
     ) -> KernelLink | FilterLink:
-        """Attach the program to an interface; :meth:`bpfcrypto.engine.Attachable.attach` says how."""
+        """Attach the program to an interface; :meth:`bpfcrypto.link.Attachable.attach` says how."""
         from bpfcrypto.kernel.links import attach
 
         return attach(self, interface, hook, netns=netns, pinned=pin, order=order, replace=replace)
