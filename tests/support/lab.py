@@ -42,12 +42,8 @@ class Lab:
 
 
 @contextmanager
-def lab(*, segments: int = 1) -> Iterator[Lab]:
-    """Make the network, and take it away.
-
-    Args:
-        segments: gso_max_segs of both ends; 1 keeps TCP from making super-packets.
-    """
+def lab() -> Iterator[Lab]:
+    """Make the network, and take it away. TCP makes no super-packets in there."""
     pyroute2 = pytest.importorskip("pyroute2")
     number = next(_NUMBERS)
     names = Lab(*(f"bpfcrypto-{os.getpid()}-{number}-{part}" for part in ("left", "wire", "right")))
@@ -57,7 +53,7 @@ def lab(*, segments: int = 1) -> Iterator[Lab]:
             undo.callback(pyroute2.netns.remove, name)
         within(names.wire, lambda: _join(names))
         for side, address in ADDRESSES.items():
-            within(names.end(side), lambda address=address: _address(address, segments))
+            within(names.end(side), lambda address=address: _address(address))
         yield names
 
 
@@ -130,11 +126,11 @@ def _join(names: Lab) -> None:
         wire.link("set", index=bridge, state="up")
 
 
-def _address(address: str, segments: int) -> None:
+def _address(address: str) -> None:
     with netlink() as end:
         index = end.link_lookup(ifname="eth")[0]
         end.addr("add", index=index, address=address, prefixlen=24)
-        end.link("set", index=index, state="up", gso_max_segs=segments)
+        end.link("set", index=index, state="up", gso_max_segs=1)
 
 
 def open_socket(
@@ -226,11 +222,11 @@ def udp(network: Lab, messages: list[bytes]) -> list[bytes]:
         return back
 
 
-def tcp(network: Lab, data: bytes, *, timeout: float = TIMEOUT) -> bytes:
+def tcp(network: Lab, data: bytes) -> bytes:
     """What comes back of a TCP stream from left to right, where it is echoed after its end."""
     with (
-        open_socket(network.right, socket.SOCK_STREAM, timeout=timeout) as server,
-        open_socket(network.left, socket.SOCK_STREAM, timeout=timeout) as client,
+        open_socket(network.right, socket.SOCK_STREAM) as server,
+        open_socket(network.left, socket.SOCK_STREAM) as client,
     ):
         server.bind((ADDRESSES["right"], 7777))
         server.listen()
@@ -239,7 +235,7 @@ def tcp(network: Lab, data: bytes, *, timeout: float = TIMEOUT) -> bytes:
             with suppress(OSError):  # the client sees it, too
                 connection, _ = server.accept()
                 with connection:
-                    connection.settimeout(timeout)
+                    connection.settimeout(TIMEOUT)
                     connection.sendall(_all(connection))
 
         echoing = threading.Thread(target=echo, daemon=True)
