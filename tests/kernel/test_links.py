@@ -347,8 +347,6 @@ def test_only_kernel_programs_are_attachable(programs: KernelCollection) -> None
     with EmbeddedEngine() as embedded, embedded.load(programs.spec) as collection:
         assert not embedded.capabilities.can_attach
         assert not isinstance(collection.programs["one"], Attachable)
-    with KernelEngine() as kernel:
-        assert kernel.capabilities.can_attach
     assert isinstance(programs.programs["one"], Attachable)
 
 

@@ -26,13 +26,13 @@ from bpfcrypto.kernel import bpf
 from bpfcrypto.kernel.bpf import LoadRequest
 from bpfcrypto.kernel.interfaces import netlink
 from bpfcrypto.kernel.netns import Netns, names, within
+from bpfcrypto.kernel.probe import EMPTY
 
 if TYPE_CHECKING:
     from bpfcrypto.kernel.interfaces import Interface
     from bpfcrypto.kernel.program import KernelProgram
     from bpfcrypto.link import Order
 
-_RETURN_0 = bytes.fromhex("b700000000000000 9500000000000000")
 _HANDLE = 1
 _FIRST_PRIORITY = 0x4000  # room on both sides
 _PRIORITIES = range(1, 0x10000)
@@ -45,7 +45,7 @@ _HOOKS = (Hook.INGRESS, Hook.EGRESS)
 @functools.cache
 def has_tcx() -> bool:
     """Whether this kernel has TCX: asked to attach to no interface, one that has it misses the interface (ENODEV), others the hook."""
-    outcome = bpf.prog_load(LoadRequest(ProgType.SCHED_CLS, _RETURN_0))
+    outcome = bpf.prog_load(LoadRequest(ProgType.SCHED_CLS, EMPTY))
     if outcome.fd is None:
         return False
     with outcome.fd as program:
