@@ -112,6 +112,51 @@ def test_a_setup_that_fails_attaches_nothing(network: str, pins: Path, capsys: p
     assert not (pins / "send").exists()
 
 
+def test_maps_that_are_pinned_are_shared_and_kept(
+    network: str, pins: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first start pins the map, others use it: a replaced program still has the context that was made for the first one."""
+    (tmp_path / "key").write_bytes(os.urandom(16))
+    shared = ("--pin-map", f"link_key={pins / 'key'}", "--pin-map", f"counters={pins / 'counters'}")
+    setup = ("--setup", "setup", "--set", f"key=@{tmp_path / 'key'}", "--set", "key_len=16")
+    assert attach(network, pins / "send", *shared, *setup) == OK
+    assert attach(network, pins / "send", *shared, "--replace") == OK
+
+    ip = bytes.fromhex("4500002800010000400100000a0000010a000002")
+    with KernelEngine() as engine, engine.load(LINK, programs=["send"], reuse={"link_key": pins / "key"}) as loaded:
+        assert loaded.programs["send"].run(bytes(12) + b"\x08\0" + ip + bytes(20)).retval == 0xFFFFFFFF
+        counters = engine.open_map(pins / "counters")
+        assert counters.spec.type.name == "PERCPU_ARRAY"
+        counters.close()
+    assert main(["detach", str(pins / "send")]) == OK
+    assert {each.name for each in pins.iterdir()} >= {"key", "counters"}
+
+
+def test_a_map_that_cannot_be_pinned(network: str, pins: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither the link nor the maps before it stay behind."""
+    before = set(pins.iterdir())
+    shared = ("--pin-map", f"counters={pins / 'counters'}", "--pin-map", f"link_key={pins / 'no/where'}")
+
+    assert attach(network, pins / "send", *shared) == REJECTED
+
+    assert "mkdir" in capsys.readouterr().err
+    assert set(pins.iterdir()) == before
+    assert shown(capsys, network) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "code", "words"),
+    [("nope=x", REJECTED, "there is no map 'nope'"), ("nope", USAGE, "NAME=VALUE")],
+)
+def test_maps_that_are_none(
+    network: str, pins: Path, capsys: pytest.CaptureFixture[str], option: str, code: int, words: str
+) -> None:
+    """A name that the object does not have, and an option that is no assignment."""
+    assert attach(network, pins / "send", "--pin-map", option) == code
+    assert words in capsys.readouterr().err
+    assert shown(capsys, network) == []
+
+
 REFUSALS = [
     ({"interface": "nope"}, (), USAGE, "no interface 'nope'", "there are: "),
     ({"program": "setup"}, (), USAGE, "of type SYSCALL", "bpfcrypto run"),

@@ -169,6 +169,26 @@ def test_another_namespace_is_another_place(programs: KernelCollection, bpf_dire
         link.detach()
 
 
+def test_twins_are_not_guessed(programs: KernelCollection, bpf_directory: Path) -> None:
+    """One XDP program on interfaces of one index in two namespaces: which link is which nobody can tell, so none is replaced."""
+    pin, one = bpf_directory / "link", programs.programs["pass"]
+    with (
+        veth() as first,
+        veth() as second,
+        one.attach("a", netns=first, pin=pin) as link,
+        one.attach("a", netns=second) as twin,
+    ):
+        with pytest.raises(LinkError, match="may be a link to an interface of another namespace"):
+            programs.programs["other"].attach("a", netns=second, pin=pin, replace=True)
+        assert on(first, "a", Hook.XDP) == on(second, "a", Hook.XDP) == [one.id]
+        with KernelEngine() as engine:
+            said = engine.attachments()
+        assert [(each.link, each.pinned) for each in said if each.netns in (first, second)] == [(0, None)] * 2
+        unknown = {each.link: each.pinned for each in said if each.netns is None}
+        assert unknown.items() >= {link.id: pin, twin.id: None}.items()
+        link.detach()
+
+
 def test_a_link_whose_interface_went_is_taken_over(
     network: str, programs: KernelCollection, bpf_directory: Path
 ) -> None:

@@ -17,6 +17,9 @@ from bpfcrypto.cli.values import assign, split_assignment
 from bpfcrypto.errors import BpfCryptoError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bpfcrypto.kernel.collection import KernelCollection
     from bpfcrypto.kernel.engine import KernelEngine
     from bpfcrypto.link import Link, Order
 
@@ -43,6 +46,13 @@ NETNS_HELP = "The network namespace: a name as 'ip netns' has it, or a path such
 @click.option("--before", metavar="PIN", help="Run it just before the program of that link.")
 @click.option("--after", metavar="PIN", help="Run it just behind the program of that link.")
 @click.option("--replace", is_flag=True, help="If PIN is a link there already, put the program in its place.")
+@click.option(
+    "--pin-map",
+    "pinned_maps",
+    metavar="NAME=PIN",
+    multiple=True,
+    help="Use the map that is pinned as PIN, contexts included; if nothing is, pin the new one there. May be repeated.",
+)
 @click.option("--setup", metavar="NAME", help="A syscall program to run first, once.")
 @click.option(
     "--set",
@@ -62,6 +72,7 @@ def attach(
     before: str | None,
     after: str | None,
     replace: bool,
+    pinned_maps: tuple[str, ...],
     setup: str | None,
     assignments: tuple[str, ...],
 ) -> None:
@@ -72,17 +83,19 @@ def attach(
     packet meets the old program or the new one, and --setup has run before the first meets the new one.
     """
     from bpfcrypto.kernel.engine import KernelEngine
+    from bpfcrypto.kernel.pin import place
 
     if sum((first, before is not None, after is not None)) > 1:
         raise click.UsageError("only one of --first, --before and --after")
-    wanted = dict(map(split_assignment, assignments))
+    wanted = dict(split_assignment(each) for each in assignments)
+    maps = {name: place(path) for name, path in (split_assignment(each, "--pin-map") for each in pinned_maps)}
     spec = read_spec(file)
     names = [name for name in (setup, program) if name is not None]
     for name in names:
         require_program(spec, name)
     with ExitStack() as stack:
         engine = stack.enter_context(KernelEngine())
-        collection = stack.enter_context(engine.load(spec, programs=names))
+        collection = stack.enter_context(engine.load(spec, programs=names, reuse=maps))
         assign(collection, wanted)
         if setup is not None:
             run_setup(collection, setup)
@@ -95,7 +108,24 @@ def attach(
             replace=replace,
         )
         stack.enter_context(link)
+        _pin_maps(collection, maps, link, fresh=not replace)
         note(f"attached, and pinned as {link.pinned}")
+
+
+def _pin_maps(collection: KernelCollection, maps: Mapping[str, Path], link: Link, *, fresh: bool) -> None:
+    """Pin what is not pinned yet, behind the link: before it, a crash would leave maps that nobody uses."""
+    done: list[Path] = []
+    try:
+        for name, path in maps.items():
+            if not path.exists():
+                collection.maps[name].pin(path)
+                done.append(path)
+    except BaseException:
+        for path in done:
+            path.unlink(missing_ok=True)
+        if fresh:
+            link.detach()
+        raise
 
 
 def _order(

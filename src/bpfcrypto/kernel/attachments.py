@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bpfcrypto.abi.hooks import HOOKS, Hook, LinkType
+from bpfcrypto.abi.hooks import HOOKS, Hook
 from bpfcrypto.errors import BpfCryptoError, LinkError
 from bpfcrypto.kernel import bpf, clsact, netns, pin
 from bpfcrypto.kernel.info import program_info
 from bpfcrypto.kernel.interfaces import Interface, interfaces
-from bpfcrypto.kernel.links import LinkInfo, link_info
+from bpfcrypto.kernel.links import LinkInfo, interface_links, link_info
 
 MOUNTS = Path("/proc/self/mounts")
 
@@ -63,7 +63,7 @@ def attachments(others: Iterable[str] = ()) -> tuple[Attachment, ...]:
         PrivilegeError: looking around needs CAP_SYS_ADMIN and CAP_NET_ADMIN.
         NotSupportedError: pyroute2 is missing.
     """
-    links = dict(_links())
+    links = {info.id: info for info in interface_links()}
     pins = dict(_pins())
     found: list[Attachment] = []
     for where, there in _namespaces(others):
@@ -89,17 +89,6 @@ def _namespaces(others: Iterable[str]) -> Iterator[tuple[str, str | None]]:
         if number not in seen:
             seen.add(number)
             yield name, name
-
-
-def _links() -> Iterator[tuple[int, LinkInfo]]:
-    for number in bpf.link_ids():
-        try:
-            with bpf.link_get_fd_by_id(number) as fd:
-                info = link_info(fd)
-        except BpfCryptoError:  # it went
-            continue
-        if info.type in set(LinkType):
-            yield number, info
 
 
 def _pins() -> Iterator[tuple[int, Path]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Self
 
 from bpfcrypto.abi.maps import MapFlag, MapType
@@ -57,15 +57,24 @@ class KernelEngine:
 
         return capabilities()
 
-    def load(self, source: Source | CollectionSpec, *, programs: Iterable[str] | None = None) -> KernelCollection:
+    def load(
+        self,
+        source: Source | CollectionSpec,
+        *,
+        programs: Iterable[str] | None = None,
+        reuse: Mapping[str, PathLike] = MappingProxyType({}),
+    ) -> KernelCollection:
         """Load an object's programs and create all its maps.
 
         Args:
             source: a path, the bytes of an ELF file, or a spec.
             programs: names of the programs to load; None loads every one that is marked for loading.
+            reuse: pins by the names of maps: where a map is pinned, the programs use it as it is, contexts included; where nothing
+                is, a map is made and not pinned.
 
         Raises:
-            ObjectError: the object cannot be used, or has no such program.
+            ObjectError: the object cannot be used, or has no such program or map.
+            MapTypeError: a pinned map is of another shape.
             VerifierError: the kernel rejects a program; the whole log is in the error.
             NotSupportedError: it needs a kfunc or feature that this kernel does not have.
             PrivilegeError: a capability is missing.
@@ -73,7 +82,7 @@ class KernelEngine:
         """
         spec = read_source(source)
         chosen = choose_programs(spec, programs)
-        with Loading(spec, chosen, pin_directory=self._pin_directory) as loading:
+        with Loading(spec, chosen, pin_directory=self._pin_directory, reuse=reuse) as loading:
             for program in chosen:
                 loading.load(program, log=self._log)
             return loading.finish()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,18 @@ def link_info(fd: Fd) -> LinkInfo:
         ifindex=fields["ifindex"] if on_interface else 0,
         attach_type=fields["attach_type"] if fields["type"] == LinkType.TCX else 0,
     )
+
+
+def interface_links() -> Iterator[LinkInfo]:
+    """All links of interfaces, in every namespace (needs CAP_SYS_ADMIN)."""
+    for number in bpf.link_ids():
+        try:
+            with bpf.link_get_fd_by_id(number) as fd:
+                info = link_info(fd)
+        except BpfCryptoError:  # it went
+            continue
+        if info.type in set(LinkType):
+            yield info
 
 
 class KernelLink:
@@ -293,6 +306,13 @@ def _require_same(old: KernelLink, target: Interface, hook: Hook, where: str) ->
     info, facts = old.info, HOOKS[hook]
     if facts.link is LinkType.XDP:
         there = info.type == LinkType.XDP and target.xdp.get(hook) == info.program and info.ifindex == target.index
+        alike = (info.type, info.program, info.ifindex)
+        if there and sum((each.type, each.program, each.ifindex) == alike for each in interface_links()) > 1:
+            raise LinkError(
+                f"'{old.pinned}' may be a link to an interface of another namespace, which has the same program and index",
+                errno=errno.EEXIST,
+                hint="detach it and attach anew; load a program once for each of its interfaces",
+            )
     else:
         there = info.attach_type == facts.attach_type and info.id in {
             link for _, link in bpf.prog_query(target.index, facts.attach_type)
