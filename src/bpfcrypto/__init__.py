@@ -16,11 +16,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bpfcrypto.abi.hooks import Hook as Hook
     from bpfcrypto.capture import create_capture as create_capture
     from bpfcrypto.capture import open_capture as open_capture
     from bpfcrypto.capture import replay as replay
     from bpfcrypto.cc import compile_source as compile_source
-    from bpfcrypto.engine import Attachable as Attachable
     from bpfcrypto.engine import Capabilities as Capabilities
     from bpfcrypto.engine import Checker as Checker
     from bpfcrypto.engine import Collection as Collection
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from bpfcrypto.errors import ContextError as ContextError
     from bpfcrypto.errors import InternalError as InternalError
     from bpfcrypto.errors import KeyNotFoundError as KeyNotFoundError
+    from bpfcrypto.errors import LinkError as LinkError
     from bpfcrypto.errors import MapError as MapError
     from bpfcrypto.errors import NotSupportedError as NotSupportedError
     from bpfcrypto.errors import ObjectError as ObjectError
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
     from bpfcrypto.errors import RunError as RunError
     from bpfcrypto.errors import SyscallError as SyscallError
     from bpfcrypto.errors import VerifierError as VerifierError
+    from bpfcrypto.link import Attachable as Attachable
+    from bpfcrypto.link import Link as Link
+    from bpfcrypto.link import Order as Order
     from bpfcrypto.loader.load import load_spec as load_spec
     from bpfcrypto.many import RunResults as RunResults
     from bpfcrypto.runtime import open_engine as open_engine
@@ -61,16 +65,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "bpfcrypto.abi.hooks": "Hook",
     "bpfcrypto.capture": "create_capture open_capture replay",
     "bpfcrypto.cc": "compile_source",
     "bpfcrypto.engine": (
-        "Attachable Capabilities Checker Collection Engine EventMap FilterMap Map MapOfMaps PerfEvent "
+        "Capabilities Checker Collection Engine EventMap FilterMap Map MapOfMaps PerfEvent "
         "Program QueueMap Redirect RedirectTarget RingMap RunResult UserRingMap Verdict"
     ),
     "bpfcrypto.errors": (
-        "BpfCryptoError CaptureError CompileError ContextError InternalError KeyNotFoundError MapError NotSupportedError "
-        "ObjectError PrivilegeError RunError SyscallError VerifierError"
+        "BpfCryptoError CaptureError CompileError ContextError InternalError KeyNotFoundError LinkError MapError "
+        "NotSupportedError ObjectError PrivilegeError RunError SyscallError VerifierError"
     ),
+    "bpfcrypto.link": "Attachable Link Order",
     "bpfcrypto.loader.load": "load_spec",
     "bpfcrypto.many": "RunResults",
     "bpfcrypto.runtime": "open_engine",

@@ -1,7 +1,7 @@
 """What an engine is: the protocols that the embedded and the kernel engine both satisfy, and the values they exchange.
 
-No code outside an engine's package knows which one runs. What only one of them can do (attach a program to an interface) is a
-protocol of its own, so that no method exists only to raise.
+No code outside an engine's package knows which one runs. What only one of them can do is a protocol of its own, so that no method exists
+only to raise; for attaching programs to interfaces, see :mod:`bpfcrypto.link`.
 """
 
 from __future__ import annotations
@@ -552,16 +552,3 @@ class Checker(Protocol):
     def check(self, source: Source | CollectionSpec, *, programs: Iterable[str] | None = None) -> tuple[Verdict, ...]:
         """The verifier's verdict on each program, in file order; a rejection is a result here, not an exception."""
         ...
-
-
-class Link(Protocol):
-    """A program attached to something; closing it detaches the program unless the link is pinned."""
-
-    def close(self) -> None: ...
-
-
-@runtime_checkable
-class Attachable(Protocol):
-    """A program that can be attached to an interface."""
-
-    def attach(self, interface: str) -> Link: ...

@@ -17,6 +17,7 @@
         MapTypeError              the operation or the value does not fit this map
       RunError                  a running program broke a rule that only shows at run time: .insn
       ContextError              bpf_crypto_ctx_create refused: .errno
+      LinkError                 a program cannot be attached there, or a link cannot be changed so: .errno
       CaptureError              a capture file that cannot be read or written: .offset
       InternalError             a defect of bpfcrypto; please report it
 
@@ -267,6 +268,14 @@ class RunError(BpfCryptoError):
 
 class ContextError(BpfCryptoError):
     """bpf_crypto_ctx_create refused the parameters. ``errno`` is positive."""
+
+    def __init__(self, message: str, *, errno: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.errno = errno
+
+
+class LinkError(BpfCryptoError):
+    """A program cannot be attached there, or a link cannot be changed so. ``errno`` is positive."""
 
     def __init__(self, message: str, *, errno: int, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)

@@ -11,6 +11,7 @@ import pytest
 import bpfcrypto
 import bpfcrypto.capture
 from bpfcrypto.cli.main import COMMANDS
+from support.lab import in_own_mounts
 from support.markdown import ROOT, Block, agrees, blocks, commands, execute, pages
 
 BLOCKS = [block for page in pages() for block in blocks(page)]
@@ -23,9 +24,34 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("page", [page for page, found in TRANSCRIPTS.items() if found], ids=name_of)
+ATTACHING = ROOT / "docs/guides/encrypt-a-link.md"
+
+
+@pytest.mark.parametrize(
+    "page", [page for page, found in TRANSCRIPTS.items() if found and page != ATTACHING], ids=name_of
+)
 def test_transcripts_are_true(page: Path, tmp_path: Path) -> None:
     """Every command of a page, run in order in an empty folder, prints what the page shows."""
+    run_transcripts(page, tmp_path)
+
+
+@pytest.mark.kernel
+def test_the_guide_to_links_is_true(tmp_path: Path) -> None:
+    """The same of the page that attaches programs; its namespaces and pins are in a file tree of its own, and go with it."""
+    pytest.importorskip("pyroute2")
+
+    in_own_mounts(lambda: run_transcripts(ATTACHING, tmp_path))
+
+
+def test_the_guide_to_links_has_ten_commands() -> None:
+    """It says so in its title."""
+    text = ATTACHING.read_text()
+    start, end = (text[: text.index(f"## {title}")].count("\n") for title in ("The ten commands", "A new key"))
+
+    assert sum(len(list(commands(b))) for b in TRANSCRIPTS[ATTACHING] if start < b.line < end) == 10
+
+
+def run_transcripts(page: Path, tmp_path: Path) -> None:
     for block in TRANSCRIPTS[page]:
         for command in commands(block):
             printed = execute(command.text, tmp_path)

@@ -126,6 +126,7 @@ def bytecode() -> Callable[[str], bytes]:
 DROP = """
 import os, sys
 import bpfcrypto.kernel.engine, bpfcrypto.kernel.probe, bpfcrypto.kernel.bpf, bpfcrypto.loader.load
+import bpfcrypto.kernel.attachments
 import elftools.elf.elffile  # imported late, and an ordinary user may not be able to read this installation
 if os.geteuid() == 0:
     os.setgroups([])

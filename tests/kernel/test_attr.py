@@ -43,8 +43,18 @@ def _members(btf: Btf, struct: Composite, base: int = 0) -> Iterator[tuple[str, 
 
 
 # Our names for fields of unions and bit fields.
-RENAMED = {("GET_ID", "id"): "btf_id", ("PROG_INFO", "bits"): None, ("MAP_BATCH", "map_fd"): None}
-STRUCTS = {"PROG_INFO": "bpf_prog_info", "MAP_INFO": "bpf_map_info", "BTF_INFO": "bpf_btf_info"}
+RENAMED = {
+    ("GET_ID", "id"): "btf_id",
+    ("PROG_INFO", "bits"): None,
+    ("MAP_BATCH", "map_fd"): None,
+    ("LINK_INFO", "unused"): None,
+}
+STRUCTS = {
+    "PROG_INFO": "bpf_prog_info",
+    "MAP_INFO": "bpf_map_info",
+    "BTF_INFO": "bpf_btf_info",
+    "LINK_INFO": "bpf_link_info",
+}
 
 
 @pytest.mark.kernel

@@ -74,7 +74,7 @@ def test_wrong_kind(bpf_directory: Path, kernel_engine: KernelEngine, cipher: Ke
     cipher.maps["contexts"].pin(bpf_directory / "m")
     cipher.programs["encrypt"].pin(bpf_directory / "p")
 
-    with pytest.raises(SyscallError, match="is a bpf-map, not a bpf-prog"):
+    with pytest.raises(SyscallError, match="is a map, not a prog"):
         kernel_engine.open_program(bpf_directory / "m")
-    with pytest.raises(SyscallError, match="is a bpf-prog, not a bpf-map"):
+    with pytest.raises(SyscallError, match="is a prog, not a map"):
         kernel_engine.open_map(bpf_directory / "p")

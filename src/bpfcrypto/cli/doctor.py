@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bpfcrypto.engine import Engine
 
 ENGINES = ("embedded", "kernel")
-PACKAGES = ("click", "cryptography", "llvmlite", "pyelftools", "rich", "ziglang")
+PACKAGES = ("click", "cryptography", "llvmlite", "pyelftools", "pyroute2", "rich", "ziglang")
 CRYPTO_KFUNCS = (
     "bpf_crypto_ctx_create",
     "bpf_crypto_ctx_acquire",

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import click
 
 from bpfcrypto import __version__
-from bpfcrypto.errors import BpfCryptoError, NotSupportedError, PrivilegeError, VerifierError
+from bpfcrypto.errors import BpfCryptoError, LinkError, NotSupportedError, PrivilegeError, VerifierError
 
 OK, REJECTED, USAGE, NOT_SUPPORTED = range(4)
 """Exit codes."""
@@ -24,10 +24,16 @@ INTERRUPTED = 130
 _LOG_LINES = 24  # of a verifier's log, whose end says why; ``check --json`` has all of it
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "attach": ("bpfcrypto.cli.attach:attach", "Attach a program to an interface, and pin it there."),
     "build": ("bpfcrypto.cli.build:build", "Compile BPF C to an object."),
     "check": ("bpfcrypto.cli.check:check", "Ask a verifier for its verdict on every program of an object."),
+    "detach": ("bpfcrypto.cli.attach:detach", "Take programs off their interfaces, and their pins away."),
     "disasm": ("bpfcrypto.cli.disasm:disasm", "Print an object's instructions with their source lines."),
     "doctor": ("bpfcrypto.cli.doctor:doctor", "Say what works on this machine, what is missing, and what to do."),
+    "links": (
+        "bpfcrypto.cli.links:links",
+        "Show which programs are attached to interfaces, and where they are pinned.",
+    ),
     "maps": ("bpfcrypto.cli.maps:maps", "Show an object's maps and variables with the layouts of their types."),
     "run": ("bpfcrypto.cli.run:run", "Run a program on one packet, or on all packets of a capture file."),
 }
@@ -91,9 +97,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else OK
 
 
+_CODES: dict[type[BpfCryptoError], int] = {
+    NotSupportedError: NOT_SUPPORTED,
+    PrivilegeError: NOT_SUPPORTED,
+    LinkError: USAGE,  # a place that does not exist, or is taken
+}
+
+
 def exit_code(error: BpfCryptoError) -> int:
     """The exit code that an error ends the process with."""
-    return NOT_SUPPORTED if isinstance(error, NotSupportedError | PrivilegeError) else REJECTED
+    for kind, code in _CODES.items():
+        if isinstance(error, kind):
+            return code
+    return REJECTED
 
 
 def print_error(error: BpfCryptoError) -> None:

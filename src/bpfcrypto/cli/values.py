@@ -25,11 +25,11 @@ class Told(str):
     __slots__ = ()
 
 
-def split_assignment(text: str) -> tuple[str, str]:
-    """``NAME=VALUE`` as a pair; the value may hold further equal signs."""
+def split_assignment(text: str, option: str = "--set") -> tuple[str, str]:
+    """``NAME=VALUE`` of an option as a pair; the value may hold further equal signs."""
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise click.BadParameter(f"'{text}' is not NAME=VALUE", param_hint="--set")
+        raise click.BadParameter(f"'{text}' is not NAME=VALUE", param_hint=option)
     return name, value
 
 

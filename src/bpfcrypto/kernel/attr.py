@@ -26,8 +26,10 @@ class Command(IntEnum):
     OBJ_PIN = 6
     OBJ_GET = 7
     PROG_TEST_RUN = 10
+    PROG_GET_FD_BY_ID = 13
     MAP_GET_FD_BY_ID = 14
     OBJ_GET_INFO_BY_FD = 15
+    PROG_QUERY = 16
     BTF_LOAD = 18
     BTF_GET_FD_BY_ID = 19
     MAP_LOOKUP_AND_DELETE_ELEM = 21
@@ -36,6 +38,11 @@ class Command(IntEnum):
     MAP_LOOKUP_AND_DELETE_BATCH = 25
     MAP_UPDATE_BATCH = 26
     MAP_DELETE_BATCH = 27
+    LINK_CREATE = 28
+    LINK_UPDATE = 29
+    LINK_GET_FD_BY_ID = 30
+    LINK_GET_NEXT_ID = 31
+    LINK_DETACH = 34
     TOKEN_CREATE = 36
 
 
@@ -110,6 +117,13 @@ GET_ID = Layout("id:I next_id:I open_flags:I")
 INFO = Layout("bpf_fd:I info_len:I info:Q")
 BTF_LOAD = Layout("btf:Q btf_log_buf:Q btf_size:I btf_log_size:I btf_log_level:I btf_log_true_size:I")
 TOKEN_CREATE = Layout("flags:I bpffs_fd:I")
+LINK_CREATE = Layout("prog_fd:I target_ifindex:I attach_type:I flags:I relative_fd:I expected_revision:Q")
+LINK_UPDATE = Layout("link_fd:I new_prog_fd:I flags:I old_prog_fd:I")
+LINK_DETACH = Layout("link_fd:I")
+PROG_QUERY = Layout(
+    "target_ifindex:I attach_type:I query_flags:I attach_flags:I prog_ids:Q prog_cnt:I prog_attach_flags:Q link_ids:Q "
+    "link_attach_flags:Q revision:Q"
+)
 
 # What BPF_OBJ_GET_INFO_BY_FD writes. A bit field shares its u32: gpl_compatible is bit 0 of "bits".
 PROG_INFO = Layout(
@@ -124,3 +138,4 @@ MAP_INFO = Layout(
     "netns_dev:Q netns_ino:Q btf_id:I btf_key_type_id:I btf_value_type_id:I btf_vmlinux_id:I map_extra:Q"
 )
 BTF_INFO = Layout("btf:Q btf_size:I id:I name:Q name_len:I kernel_btf:I")
+LINK_INFO = Layout("type:I id:I prog_id:I unused:I ifindex:I attach_type:I")  # of a link on an interface

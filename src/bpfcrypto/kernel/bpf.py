@@ -11,7 +11,7 @@ import ctypes
 import errno
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bpfcrypto.kernel import attr, syscall
@@ -495,3 +495,85 @@ def map_get_fd_by_id(map_id: int) -> Fd:
 def token_create(bpffs_fd: int) -> Fd:
     """BPF_TOKEN_CREATE: a delegation from a BPF file system that was mounted for it."""
     return Fd(_call(Command.TOKEN_CREATE, attr.TOKEN_CREATE, bpffs_fd=bpffs_fd))
+
+
+# -- links --------------------------------------------------------------------------------------------------------------------
+
+
+def link_create(prog: Fd, ifindex: int, attach_type: int, *, flags: int = 0, relative: Fd | None = None) -> Fd:
+    """BPF_LINK_CREATE on an interface of the calling thread's network namespace.
+
+    Args:
+        prog: the program.
+        ifindex: the interface.
+        attach_type: which hook.
+        flags: the mode of XDP, or the order among the programs of a TCX hook.
+        relative: the link that the order is about.
+    """
+    return Fd(
+        _call(
+            Command.LINK_CREATE,
+            attr.LINK_CREATE,
+            prog_fd=prog.fileno(),
+            target_ifindex=ifindex,
+            attach_type=attach_type,
+            flags=flags,
+            relative_fd=relative.fileno() if relative is not None else 0,
+        )
+    )
+
+
+def link_update(link: Fd, prog: Fd) -> None:
+    """BPF_LINK_UPDATE: another program in its place, with no packet in between that meets none."""
+    _call(Command.LINK_UPDATE, attr.LINK_UPDATE, link_fd=link.fileno(), new_prog_fd=prog.fileno())
+
+
+def link_detach(link: Fd) -> None:
+    """BPF_LINK_DETACH: the program is off the interface, whoever else holds the link."""
+    _call(Command.LINK_DETACH, attr.LINK_DETACH, link_fd=link.fileno())
+
+
+def link_ids() -> Iterator[int]:
+    """The numbers of all links of this kernel (BPF_LINK_GET_NEXT_ID)."""
+    found = 0
+    while True:
+        argument = attr.GET_ID.buffer({"id": found})
+        result = syscall.bpf(Command.LINK_GET_NEXT_ID, argument)
+        if result == -errno.ENOENT:
+            return
+        if result < 0:
+            raise refuse(Command.LINK_GET_NEXT_ID, -result)
+        found = attr.GET_ID.unpack(argument.raw)["next_id"]
+        yield found
+
+
+def link_get_fd_by_id(link_id: int) -> Fd:
+    """BPF_LINK_GET_FD_BY_ID."""
+    return Fd(_call(Command.LINK_GET_FD_BY_ID, attr.GET_ID, f"link id {link_id}", id=link_id))
+
+
+def prog_get_fd_by_id(prog_id: int) -> Fd:
+    """BPF_PROG_GET_FD_BY_ID."""
+    return Fd(_call(Command.PROG_GET_FD_BY_ID, attr.GET_ID, f"program id {prog_id}", id=prog_id))
+
+
+_QUERY_FIRST = 64  # the kernel takes as many programs on one TCX hook
+
+
+def prog_query(ifindex: int, attach_type: int) -> tuple[tuple[int, int], ...]:
+    """BPF_PROG_QUERY of a TCX hook: program and link number of each, in their order; the link is 0 where there is none."""
+    programs, links = (ctypes.c_uint32 * _QUERY_FIRST)(), (ctypes.c_uint32 * _QUERY_FIRST)()
+    argument = attr.PROG_QUERY.buffer(
+        {
+            "target_ifindex": ifindex,
+            "attach_type": attach_type,
+            "prog_cnt": _QUERY_FIRST,
+            "prog_ids": ctypes.addressof(programs),
+            "link_ids": ctypes.addressof(links),
+        }
+    )
+    result = syscall.bpf(Command.PROG_QUERY, argument)
+    if result < 0:
+        raise refuse(Command.PROG_QUERY, -result, f"interface index {ifindex}")
+    count = attr.PROG_QUERY.unpack(argument.raw)["prog_cnt"]
+    return tuple(zip(programs[:count], links[:count], strict=True))

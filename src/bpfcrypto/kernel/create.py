@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 
 from bpfcrypto.abi.maps import RINGS, UNTYPED, MapFlag, MapType, Pinning
 from bpfcrypto.abi.ringbuf import ring_size
@@ -25,7 +26,12 @@ FIRST_KEY = bytes(4)
 
 
 def create_maps(
-    specs: Mapping[str, MapSpec], btf: Btf | None, btf_fd: Fd | None, *, pin_directory: str | os.PathLike[str] | None
+    specs: Mapping[str, MapSpec],
+    btf: Btf | None,
+    btf_fd: Fd | None,
+    *,
+    pin_directory: str | os.PathLike[str] | None,
+    reuse: Mapping[str, str | os.PathLike[str]] = MappingProxyType({}),
 ) -> dict[str, KernelMap]:
     """Create every map of an object, filled as the object says; program arrays stay empty until their programs are loaded.
 
@@ -35,14 +41,24 @@ def create_maps(
         btf_fd: the same types in the kernel; None creates maps without types.
         pin_directory: where maps that are pinned by name live: one that is there is used, one that is not is pinned. None: no
             map is pinned.
+        reuse: pins by the names of maps: one that is there is used, one that is not stays away.
 
     Raises:
+        ObjectError: there is no map of a name in ``reuse``.
         SyscallError: the kernel refuses a map.
         MapTypeError: a pinned map is of another shape.
     """
     maps: dict[str, KernelMap] = {}
+    for name in reuse.keys() - specs.keys():
+        raise ObjectError(f"there is no map '{name}'", hint=f"its maps: {', '.join(specs) or 'none'}")
     with ExitStack() as undo:
+        kept = set()
         for name, spec in specs.items():
+            if name in reuse and (found := _reuse(Path(reuse[name]), spec, btf)) is not None:
+                undo.callback(found.close)
+                maps[name] = found
+                kept.add(name)
+                continue
             path = None if pin_directory is None or spec.pinning is not Pinning.BY_NAME else Path(pin_directory, name)
             made = (_reuse(path, spec, btf) if path else None) or _create(spec, btf, btf_fd)
             undo.callback(made.close)
@@ -52,8 +68,9 @@ def create_maps(
             if path and not path.exists():
                 made.pin(path)
         for name, made in maps.items():
-            _fill_slots(made, maps)
-            _fill_data(made, name)
+            if name not in kept:
+                _fill_slots(made, maps)
+                _fill_data(made, name)
         undo.pop_all()
     return maps
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Self
 
 from bpfcrypto.abi.maps import MapFlag, MapType
 from bpfcrypto.abi.progs import ProgType
@@ -23,6 +23,11 @@ from bpfcrypto.kernel.maps_keyless import live_map
 from bpfcrypto.kernel.program import KernelProgram
 from bpfcrypto.source import as_judged, choose_programs, read_source
 from bpfcrypto.spec import CollectionSpec, MapSpec, ProgramSpec
+
+if TYPE_CHECKING:
+    from bpfcrypto.kernel.attachments import Attachment
+    from bpfcrypto.kernel.clsact import FilterLink
+    from bpfcrypto.kernel.links import KernelLink
 
 PathLike = str | os.PathLike[str]
 
@@ -52,15 +57,24 @@ class KernelEngine:
 
         return capabilities()
 
-    def load(self, source: Source | CollectionSpec, *, programs: Iterable[str] | None = None) -> KernelCollection:
+    def load(
+        self,
+        source: Source | CollectionSpec,
+        *,
+        programs: Iterable[str] | None = None,
+        reuse: Mapping[str, PathLike] = MappingProxyType({}),
+    ) -> KernelCollection:
         """Load an object's programs and create all its maps.
 
         Args:
             source: a path, the bytes of an ELF file, or a spec.
             programs: names of the programs to load; None loads every one that is marked for loading.
+            reuse: pins by the names of maps: where a map is pinned, the programs use it as it is, contexts included; where nothing
+                is, a map is made and not pinned.
 
         Raises:
-            ObjectError: the object cannot be used, or has no such program.
+            ObjectError: the object cannot be used, or has no such program or map.
+            MapTypeError: a pinned map is of another shape.
             VerifierError: the kernel rejects a program; the whole log is in the error.
             NotSupportedError: it needs a kfunc or feature that this kernel does not have.
             PrivilegeError: a capability is missing.
@@ -68,7 +82,7 @@ class KernelEngine:
         """
         spec = read_source(source)
         chosen = choose_programs(spec, programs)
-        with Loading(spec, chosen, pin_directory=self._pin_directory) as loading:
+        with Loading(spec, chosen, pin_directory=self._pin_directory, reuse=reuse) as loading:
             for program in chosen:
                 loading.load(program, log=self._log)
             return loading.finish()
@@ -126,6 +140,36 @@ class KernelEngine:
         fd = pin.open_pinned(path, "prog")
         info = program_info(fd)
         return KernelProgram(fd, ProgramSpec(info.name or Path(path).name, "", ProgType(info.type), ()))
+
+    def open_link(self, path: PathLike, netns: PathLike | None = None) -> KernelLink | FilterLink:
+        """Open a pinned link.
+
+        Args:
+            path: its pin; a name without a slash is one in /sys/fs/bpf.
+            netns: where to look for it on kernels without TCX, besides the caller's namespace and those with a name.
+
+        Raises:
+            SyscallError: nothing is pinned there, or something else.
+            LinkError: it is not a link of an interface.
+        """
+        from bpfcrypto.kernel.links import open_link
+
+        return open_link(path, netns)
+
+    def attachments(self, netns: Iterable[str] = ()) -> tuple[Attachment, ...]:
+        """All programs on interfaces, those of each hook in the order in which they run.
+
+        Args:
+            netns: namespaces to look at besides the caller's own and those with a name.
+
+        Raises:
+            LinkError: one of them does not exist.
+            PrivilegeError: looking around needs CAP_SYS_ADMIN and CAP_NET_ADMIN.
+            NotSupportedError: pyroute2 is missing.
+        """
+        from bpfcrypto.kernel.attachments import attachments
+
+        return attachments(netns)
 
     def close(self) -> None:
         """Nothing to give up: what was loaded belongs to its collections."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from bpfcrypto.abi.maps import MapType
@@ -36,6 +37,7 @@ class Loading:
         spec: the object.
         chosen: the programs that will be loaded.
         pin_directory: where maps that are pinned by name live; None pins nothing.
+        reuse: pins of maps, by name, to be used where there are such.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Loading:
         chosen: tuple[ProgramSpec, ...],
         *,
         pin_directory: str | os.PathLike[str] | None = None,
+        reuse: Mapping[str, str | os.PathLike[str]] = MappingProxyType({}),
     ) -> None:
         spec = self._spec = with_configuration(spec)
         self._infos: dict[str, Infos] = {}
@@ -52,7 +55,7 @@ class Loading:
             self._btf_fd = self._load_types(chosen)
             if self._btf_fd is not None:
                 undo.callback(self._btf_fd.close)
-            self._maps = create_maps(spec.maps, spec.btf, self._btf_fd, pin_directory=pin_directory)
+            self._maps = create_maps(spec.maps, spec.btf, self._btf_fd, pin_directory=pin_directory, reuse=reuse)
             for made in self._maps.values():
                 undo.callback(made.close)
             self._undo = undo.pop_all()

@@ -1,4 +1,4 @@
-"""Pins: names for maps and programs in a BPF file system, which keep them alive without a process."""
+"""Pins: names for maps, programs and links in a BPF file system, which keep them alive without a process."""
 
 from __future__ import annotations
 
@@ -29,8 +29,13 @@ _HINTS = {
 _NOT_BPFFS = "that is not a BPF file system: 'mount -t bpf bpf {directory}', or pin below " + DEFAULT_DIRECTORY
 
 
+def place(path: PathLike) -> Path:
+    """Where a pin is: text without a slash is a name in the default directory."""
+    return Path(DEFAULT_DIRECTORY, path) if "/" not in os.fspath(path) else Path(path)
+
+
 def pin(fd: Fd, path: PathLike) -> None:
-    """Pin a map or program.
+    """Pin a map, program or link.
 
     Raises:
         SyscallError: the path exists, its directory does not, or it is not in a BPF file system.
@@ -43,17 +48,23 @@ def open_pinned(path: PathLike, kind: str) -> Fd:
 
     Args:
         path: where it is pinned.
-        kind: ``map`` or ``prog``.
+        kind: ``map``, ``prog`` or ``link``.
 
     Raises:
         SyscallError: nothing is pinned there, or something of another kind (EINVAL).
     """
     fd = _explained(lambda: bpf.obj_get(path), path)
-    found = os.readlink(f"/proc/self/fd/{fd.fileno()}").removeprefix("anon_inode:").strip("[]")
-    if found != f"bpf-{kind}":
+    found = kind_of(fd)
+    if found != kind:
         fd.close()
-        raise SyscallError("BPF_OBJ_GET", errno.EINVAL, detail=f"'{os.fspath(path)}' is a {found}, not a bpf-{kind}")
+        raise SyscallError("BPF_OBJ_GET", errno.EINVAL, detail=f"'{os.fspath(path)}' is a {found}, not a {kind}")
     return fd
+
+
+def kind_of(fd: Fd) -> str:
+    """What a descriptor of bpf(2) is: ``map``, ``prog``, ``link``, or as /proc calls it."""
+    found = os.readlink(f"/proc/self/fd/{fd.fileno()}").removeprefix("anon_inode:").strip("[]")
+    return found.replace("_", "-").removeprefix("bpf-")  # a link is a bpf_link on some kernels
 
 
 def _explained(call: Callable[[], _Result], path: PathLike) -> _Result:

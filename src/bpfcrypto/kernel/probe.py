@@ -11,6 +11,7 @@ import functools
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from bpfcrypto.abi.helpers import HELPERS
 from bpfcrypto.abi.kfuncs import KFUNCS
@@ -84,7 +85,7 @@ NO_SUCH_CALL = (
     "program of this type cannot use helper",
     "is not allowed",
 )
-ATTACHING = "this version runs programs by test run and pins them; it does not attach them to interfaces"
+ATTACHING = "programs are attached with the help of pyroute2: pip install 'bpfcrypto[net]'"
 
 
 @functools.cache
@@ -183,7 +184,8 @@ def capabilities() -> Capabilities:
     reason = unavailable()
     if reason is not None:
         return Capabilities(why_not={"kernel": reason})
-    why_not = {"attaching": ATTACHING}
+    can_attach = find_spec("pyroute2") is not None
+    why_not = {} if can_attach else {"attaching": ATTACHING}
     try:
         kernel_btf()
     except NotSupportedError as error:
@@ -199,7 +201,7 @@ def capabilities() -> Capabilities:
         helpers=frozenset(helper.name for number, helper in HELPERS.items() if helper.types and has_helper(number)),
         prog_types=frozenset(kind.name for kind in PROGRAM_TYPES if has_program_type(kind)),
         map_types=frozenset(kind.name for kind in MAP_TYPES if has_map_type(kind)),
-        can_attach=False,
+        can_attach=can_attach,
         jit=has_jit(),
         why_not=why_not,
     )

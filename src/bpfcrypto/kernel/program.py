@@ -28,6 +28,11 @@ from bpfcrypto.many import PacketBuffer, RunResults, run_each
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bpfcrypto.abi.hooks import Hook
+    from bpfcrypto.kernel.clsact import FilterLink
+    from bpfcrypto.kernel.links import KernelLink
+    from bpfcrypto.kernel.netns import Netns
+    from bpfcrypto.link import Order
     from bpfcrypto.many import Bytes
     from bpfcrypto.spec import ProgramSpec
 
@@ -164,6 +169,21 @@ class KernelProgram:
             SyscallError: the path exists, its directory does not, or it is not in a BPF file system.
         """
         pin.pin(self.fd, path)
+
+    def attach(
+        self,
+        interface: str,
+        hook: Hook | None = None,
+        *,
+        netns: Netns = None,
+        pin: str | os.PathLike[str] | None = None,
+        order: Order | None = None,
+        replace: bool = False,
+    ) -> KernelLink | FilterLink:
+        """Attach the program to an interface; :meth:`bpfcrypto.link.Attachable.attach` says how."""
+        from bpfcrypto.kernel.links import attach
+
+        return attach(self, interface, hook, netns=netns, pinned=pin, order=order, replace=replace)
 
     def close(self) -> None:
         """Give up this process's hold on the program."""

@@ -21,6 +21,11 @@ NEEDS: dict[Command, tuple[str, ...]] = {
     Command.BTF_LOAD: ("CAP_BPF",),
     Command.MAP_GET_FD_BY_ID: ("CAP_SYS_ADMIN",),
     Command.BTF_GET_FD_BY_ID: ("CAP_SYS_ADMIN",),
+    Command.PROG_GET_FD_BY_ID: ("CAP_SYS_ADMIN",),
+    Command.PROG_QUERY: ("CAP_NET_ADMIN",),
+    Command.LINK_CREATE: ("CAP_NET_ADMIN",),
+    Command.LINK_GET_FD_BY_ID: ("CAP_SYS_ADMIN",),
+    Command.LINK_GET_NEXT_ID: ("CAP_SYS_ADMIN",),
 }
 
 # Network program types also need CAP_NET_ADMIN (is_net_admin_prog_type).
