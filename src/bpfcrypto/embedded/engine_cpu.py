@@ -27,13 +27,20 @@ class CpuPool:
         self._free = set(range(count))
         self._changed = threading.Condition()
         self._mine = threading.local()
+        self._users: list[tuple[int, object]] = []
+
+    @property
+    def inside(self) -> bool:
+        """Whether this thread holds a CPU."""
+        return getattr(self._mine, "cpu", None) is not None
 
     @contextmanager
-    def hold(self, wanted: int | None = None) -> Iterator[int]:
+    def hold(self, wanted: int | None = None, *, user: object = None) -> Iterator[int]:
         """A CPU for the length of a ``with`` block.
 
         Args:
             wanted: which; None for any.
+            user: who holds it, for :meth:`wait_idle`.
 
         Raises:
             SyscallError: ENXIO, there is no such CPU; EDEADLK, this thread holds another one.
@@ -44,7 +51,8 @@ class CpuPool:
         if held is not None:
             if wanted not in (None, held):
                 raise refuse(EDEADLK, f"a run on CPU {wanted} inside one on CPU {held}", "start it after the other")
-            yield held
+            with self._used_by(user):
+                yield held
             return
         with self._changed:
             self._changed.wait_for(lambda: self._free if wanted is None else wanted in self._free)
@@ -52,15 +60,28 @@ class CpuPool:
             self._free.remove(cpu)
         self._mine.cpu = cpu
         try:
-            yield cpu
+            with self._used_by(user):
+                yield cpu
         finally:
             self._mine.cpu = None
             with self._changed:
                 self._free.add(cpu)
                 self._changed.notify_all()
 
-    def wait_idle(self) -> None:
-        """Wait until no other thread holds a CPU."""
-        own = getattr(self._mine, "cpu", None) is not None
+    @contextmanager
+    def _used_by(self, user: object) -> Iterator[None]:
+        entry = (threading.get_ident(), user)
         with self._changed:
-            self._changed.wait_for(lambda: len(self._free) + own == self._count)
+            self._users.append(entry)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._users.remove(entry)
+                self._changed.notify_all()
+
+    def wait_idle(self, user: object = None) -> None:
+        """Wait until no other thread holds a CPU for ``user``."""
+        own = threading.get_ident()
+        with self._changed:
+            self._changed.wait_for(lambda: not any(each is user and thread != own for thread, each in self._users))

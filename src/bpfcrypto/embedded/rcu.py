@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 
 class Rcu:
-    """The readers of one collection and the calls that wait for them. Safe from any thread."""
+    """Readers and the calls that wait for them. Safe from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -57,10 +57,11 @@ class Rcu:
             self._time += 1
         self._run_due()
 
-    def drain(self) -> None:
-        """Make every deferred call now. Only for the end, when no program can run any more."""
-        while self._waiting:
-            self._waiting.popleft()[1]()
+    def synchronize(self) -> None:
+        """Wait until the readers of now have left and what they held back was called (synchronize_rcu); for no reader itself."""
+        done = threading.Event()
+        self.call(done.set)
+        done.wait()
 
     def _run_due(self) -> None:
         due: list[Callable[[], None]] = []

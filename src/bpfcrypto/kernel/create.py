@@ -12,6 +12,7 @@ from pathlib import Path
 from bpfcrypto.abi.maps import RINGS, UNTYPED, MapFlag, MapType, Pinning
 from bpfcrypto.abi.ringbuf import ring_size
 from bpfcrypto.btf.types import Btf
+from bpfcrypto.engine import Map
 from bpfcrypto.errors import MapError, MapTypeError, ObjectError, SyscallError
 from bpfcrypto.kernel import bpf, pin
 from bpfcrypto.kernel.fd import Fd
@@ -25,7 +26,12 @@ FIRST_KEY = bytes(4)
 
 
 def create_maps(
-    specs: Mapping[str, MapSpec], btf: Btf | None, btf_fd: Fd | None, *, pin_directory: str | os.PathLike[str] | None
+    specs: Mapping[str, MapSpec],
+    btf: Btf | None,
+    btf_fd: Fd | None,
+    *,
+    pin_directory: str | os.PathLike[str] | None,
+    given: Mapping[str, Map],
 ) -> dict[str, KernelMap]:
     """Create every map of an object, filled as the object says; program arrays stay empty until their programs are loaded.
 
@@ -35,6 +41,7 @@ def create_maps(
         btf_fd: the same types in the kernel; None creates maps without types.
         pin_directory: where maps that are pinned by name live: one that is there is used, one that is not is pinned. None: no
             map is pinned.
+        given: live maps that stand in for some of them, as they are.
 
     Raises:
         SyscallError: the kernel refuses a map.
@@ -43,6 +50,10 @@ def create_maps(
     maps: dict[str, KernelMap] = {}
     with ExitStack() as undo:
         for name, spec in specs.items():
+            if name in given:
+                maps[name] = _duplicate(given[name])
+                undo.callback(maps[name].close)
+                continue
             path = None if pin_directory is None or spec.pinning is not Pinning.BY_NAME else Path(pin_directory, name)
             made = (_reuse(path, spec, btf) if path else None) or _create(spec, btf, btf_fd)
             undo.callback(made.close)
@@ -52,10 +63,18 @@ def create_maps(
             if path and not path.exists():
                 made.pin(path)
         for name, made in maps.items():
+            if name in given:
+                continue
             _fill_slots(made, maps)
             _fill_data(made, name)
         undo.pop_all()
     return maps
+
+
+def _duplicate(given: Map) -> KernelMap:
+    if not isinstance(given, KernelMap):
+        raise MapTypeError(f"map '{given.name}' is of another engine", hint="load both collections with one engine")
+    return live_map(given.fd.duplicate(), given.spec, given.btf)
 
 
 def _create(spec: MapSpec, btf: Btf | None, btf_fd: Fd | None) -> KernelMap:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from bpfcrypto.abi.maps import MapType
-from bpfcrypto.engine import Verdict
+from bpfcrypto.engine import Map, Verdict
 from bpfcrypto.errors import NotSupportedError, VerifierError
 from bpfcrypto.kernel.collection import KernelCollection
 from bpfcrypto.kernel.create import create_maps, put_fd
@@ -36,6 +37,7 @@ class Loading:
         spec: the object.
         chosen: the programs that will be loaded.
         pin_directory: where maps that are pinned by name live; None pins nothing.
+        given: live maps that stand in for some of the object's.
     """
 
     def __init__(
@@ -44,15 +46,17 @@ class Loading:
         chosen: tuple[ProgramSpec, ...],
         *,
         pin_directory: str | os.PathLike[str] | None = None,
+        given: Mapping[str, Map] = MappingProxyType({}),
     ) -> None:
         spec = self._spec = with_configuration(spec)
+        self._given = given
         self._infos: dict[str, Infos] = {}
         self._programs: dict[str, KernelProgram] = {}
         with ExitStack() as undo:
             self._btf_fd = self._load_types(chosen)
             if self._btf_fd is not None:
                 undo.callback(self._btf_fd.close)
-            self._maps = create_maps(spec.maps, spec.btf, self._btf_fd, pin_directory=pin_directory)
+            self._maps = create_maps(spec.maps, spec.btf, self._btf_fd, pin_directory=pin_directory, given=given)
             for made in self._maps.values():
                 undo.callback(made.close)
             self._undo = undo.pop_all()
@@ -100,8 +104,8 @@ class Loading:
 
     def finish(self) -> KernelCollection:
         """Hand over maps and programs; a slot of a program array whose program was not chosen stays empty."""
-        for made in self._maps.values():
-            if made.spec.type is MapType.PROG_ARRAY:
+        for map_name, made in self._maps.items():
+            if made.spec.type is MapType.PROG_ARRAY and map_name not in self._given:
                 for index, name in made.spec.slots.items():
                     if name in self._programs:
                         put_fd(made, index, self._programs[name].fd)
