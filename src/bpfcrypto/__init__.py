@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bpfcrypto.capture import open_capture as open_capture
     from bpfcrypto.capture import replay as replay
     from bpfcrypto.cc import compile_source as compile_source
+    from bpfcrypto.context import CryptoContext as CryptoContext
     from bpfcrypto.engine import Attachable as Attachable
     from bpfcrypto.engine import Capabilities as Capabilities
     from bpfcrypto.engine import Checker as Checker
@@ -62,6 +63,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "bpfcrypto.capture": "create_capture open_capture replay",
     "bpfcrypto.cc": "compile_source",
+    "bpfcrypto.context": "CryptoContext",
     "bpfcrypto.engine": (
         "Attachable Capabilities Checker Collection Engine EventMap FilterMap Map MapOfMaps PerfEvent "
         "Program QueueMap Redirect RedirectTarget RingMap RunResult UserRingMap Verdict"

@@ -8,8 +8,8 @@ import pytest
 
 from bpfcrypto import open_engine
 from bpfcrypto.cli import doctor as command
-from bpfcrypto.cli.ciphers import CANDIDATES, probe
 from bpfcrypto.cli.main import main
+from bpfcrypto.context.ciphers import CANDIDATES, probe
 from bpfcrypto.errors import NotSupportedError, PrivilegeError
 
 

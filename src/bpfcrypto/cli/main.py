@@ -26,6 +26,7 @@ _LOG_LINES = 24  # of a verifier's log, whose end says why; ``check --json`` has
 COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("bpfcrypto.cli.build:build", "Compile BPF C to an object."),
     "check": ("bpfcrypto.cli.check:check", "Ask a verifier for its verdict on every program of an object."),
+    "ctx": ("bpfcrypto.cli.ctx:ctx", "Make, rotate, check and drop crypto contexts in pinned maps."),
     "disasm": ("bpfcrypto.cli.disasm:disasm", "Print an object's instructions with their source lines."),
     "doctor": ("bpfcrypto.cli.doctor:doctor", "Say what works on this machine, what is missing, and what to do."),
     "maps": ("bpfcrypto.cli.maps:maps", "Show an object's maps and variables with the layouts of their types."),
