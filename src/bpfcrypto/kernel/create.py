@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 
 from bpfcrypto.abi.maps import RINGS, UNTYPED, MapFlag, MapType, Pinning
 from bpfcrypto.abi.ringbuf import ring_size
@@ -31,7 +32,7 @@ def create_maps(
     btf_fd: Fd | None,
     *,
     pin_directory: str | os.PathLike[str] | None,
-    given: Mapping[str, Map],
+    given: Mapping[str, Map] = MappingProxyType({}),
 ) -> dict[str, KernelMap]:
     """Create every map of an object, filled as the object says; program arrays stay empty until their programs are loaded.
 
