@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -84,6 +85,35 @@ def test_contexts_that_others_hold_are_no_leaks(built: bytes, each_way: str) -> 
         owner.close()
 
     assert (maker.live_contexts, owner.leaks()) == (0, 0)
+
+
+TALKER = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+char _license[] SEC("license") = "GPL";
+SEC("tc") int talk(struct __sk_buff *skb) { bpf_printk("running"); return 0; }
+"""
+
+
+def test_closing_waits_for_no_run_of_another_collection(built: bytes, compile_bpf: object, each_way: str) -> None:
+    """While a program of one runs, the other is closed; its context is freed when that run has ended, since it may have found it."""
+    running, go = threading.Event(), threading.Event()
+
+    def hold_up(_line: str) -> None:
+        running.set()
+        go.wait(10)
+
+    with EmbeddedEngine(trace=hold_up) as engine, engine.load(compile_bpf(TALKER)) as talker:  # type: ignore[operator]
+        maker = engine.load(built, programs=["fill"])
+        maker.programs["fill"].run()
+        run = threading.Thread(target=talker.programs["talk"].run, args=(FRAME,))
+        run.start()
+        assert running.wait(10)
+        maker.close()
+        assert (maker.live_contexts, maker.leaks()) == (1, 0)
+        go.set()
+        run.join()
+        assert maker.live_contexts == 0
 
 
 def test_what_cannot_stand_in(engine: Engine, built: bytes) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from bpfcrypto import CryptoContext
 from bpfcrypto.context.ciphers import listed
-from bpfcrypto.errors import ContextError, KeyNotFoundError, MapError, MapFullError, MapTypeError
+from bpfcrypto.errors import ContextError, KeyNotFoundError, MapError, MapFullError, MapTypeError, PrivilegeError
 from support.ciphers import ecb
 from support.context_maps import FRAME, SOURCE
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bpfcrypto.engine import Collection, Engine
+    from bpfcrypto.kernel.engine import KernelEngine
 
 KEY = bytes(range(16))
 OTHER = bytes(range(100, 132))
@@ -239,6 +240,27 @@ def test_a_released_context(engine: Engine, collection: Collection) -> None:
         with pytest.raises(ContextError, match="was released"):
             ask()
     assert "released" in repr(context)
+
+
+@pytest.mark.kernel
+def test_types_that_cannot_be_read(
+    kernel_engine: KernelEngine, compile_bpf: object, bpf_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pinned map has types, and a process without CAP_SYS_ADMIN may not read them: it is told so."""
+    from bpfcrypto.kernel import engine as module
+
+    def refuse(_: int) -> bytes:
+        raise PrivilegeError("CAP_SYS_ADMIN is missing")
+
+    with kernel_engine.load(compile_bpf(SOURCE), programs=[]) as loaded:  # type: ignore[operator]
+        loaded.maps["m_array"].pin(bpf_directory / "m")
+    monkeypatch.setattr(module, "btf_data", refuse)
+    with (
+        CryptoContext.create(kernel_engine, "ecb(aes)", KEY) as context,
+        pytest.raises(PrivilegeError, match="types of map 'm_array' cannot be read") as caught,
+    ):
+        context.place(kernel_engine.open_map(bpf_directory / "m"), 0, "cctx")
+    assert "CAP_SYS_ADMIN" in str(caught.value.hint)
 
 
 def test_a_map_of_another_engine(compile_bpf: object) -> None:

@@ -57,6 +57,7 @@ def test_a_pinned_context_under_load(kernel_engine: KernelEngine, compile_bpf: o
     pin = bpf_directory / "contexts"
     with kernel_engine.load(compile_bpf(SOURCE), programs=["use"]) as loaded:  # type: ignore[operator]
         loaded.maps["m_array"].pin(pin)
+        time.sleep(1)  # what others have released, such as the probe, is freed after a grace period
         before = users()
         with subprocess.Popen(
             [sys.executable, rotator.__file__, str(pin), algorithm, str(SECONDS), str(INTERVAL)],

@@ -49,23 +49,6 @@ def test_reading_leaves_on_error() -> None:
     assert done == [1]
 
 
-def test_synchronize_waits_for_the_readers_of_now() -> None:
-    """What they held back was called when it returns; a reader that came later does not matter."""
-    rcu, done = Rcu(), []
-    before = rcu.enter()
-    rcu.call(lambda: done.append("called"))
-    waiter = threading.Thread(target=lambda: (rcu.synchronize(), done.append("synchronized")))
-    waiter.start()
-    waiter.join(0.05)
-    assert done == []
-    later = rcu.enter()
-    rcu.leave(before)
-    waiter.join()
-
-    assert done == ["called", "synchronized"]
-    rcu.leave(later)
-
-
 def test_calls_that_a_call_defers() -> None:
     """They are made as soon as no reader is left."""
     rcu, done = Rcu(), []

@@ -176,8 +176,11 @@ class CryptoContexts:
             self.rcu.call(lambda: context.home.free(context))
 
     def close(self, kept: Container[CryptoContext] = frozenset()) -> None:
-        """Free every context made here but those that are kept, whoever still refers to it. No program here may run any more."""
-        for context in list(self._contexts.values()):
+        """Free every context made here that has references and is not kept. No program here may run any more.
+
+        One without references goes when runs that may have found it have ended, in whatever collection.
+        """
+        for context in self.referenced:
             if context not in kept:
                 self.free(context)
 

@@ -108,7 +108,7 @@ class EmbeddedCollection:
         return self._leaked
 
     def close(self) -> None:
-        """Wait for running programs, then drop programs, maps and contexts; does nothing the second time."""
+        """Wait for running programs of this collection, then drop programs, maps and contexts; does nothing the second time."""
         with self._closing:
             closed, self._surface.closed = self._surface.closed, True
         if closed:
@@ -118,7 +118,6 @@ class EmbeddedCollection:
             stack.callback(self._drop_contexts)
             stack.callback(self._objects.close)
             stack.callback(self._count_objects)
-            stack.callback(self._surface.world.settle)
             for name, each in self._maps.items():
                 stack.callback(each.drop if name in self._given else each.close)
 

@@ -29,11 +29,6 @@ class CpuPool:
         self._mine = threading.local()
         self._users: list[tuple[int, object]] = []
 
-    @property
-    def inside(self) -> bool:
-        """Whether this thread holds a CPU."""
-        return getattr(self._mine, "cpu", None) is not None
-
     @contextmanager
     def hold(self, wanted: int | None = None, *, user: object = None) -> Iterator[int]:
         """A CPU for the length of a ``with`` block.

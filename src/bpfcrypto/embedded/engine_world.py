@@ -29,12 +29,6 @@ class World:
         self.rcu = Rcu()
         self.cpus = CpuPool(cpus)
 
-    def settle(self) -> None:
-        """Wait until what was released so far is gone. Within a run there is no waiting: it goes when the run has ended."""
-        if not self.cpus.inside:
-            self.rcu.synchronize()
-            self.rcu.synchronize()  # what was in inner maps is released when those go
-
     def kept(self, contexts: frozenset[CryptoContext]) -> frozenset[CryptoContext]:
         """Those of some contexts that are in a map."""
         if not contexts:

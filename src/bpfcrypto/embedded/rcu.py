@@ -57,12 +57,6 @@ class Rcu:
             self._time += 1
         self._run_due()
 
-    def synchronize(self) -> None:
-        """Wait until the readers of now have left and what they held back was called (synchronize_rcu); for no reader itself."""
-        done = threading.Event()
-        self.call(done.set)
-        done.wait()
-
     def _run_due(self) -> None:
         due: list[Callable[[], None]] = []
         with self._lock:
