@@ -1,4 +1,4 @@
-"""Fixtures for all tests: the engines, compiled BPF C, and the rule for tests that need a kernel.
+"""Fixtures for all tests: the engines, compiled BPF C, a process without capabilities, and the rule for tests that need a kernel.
 
 A test that is marked ``kernel`` is skipped, with the probe's reason, where bpf(2) is not to be had. With BPFCRYPTO_REQUIRE_KERNEL=1
 it fails instead, so that continuous integration cannot pass by skipping.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -117,3 +119,64 @@ def _toolchain() -> str:
     for header in sorted(include_dir().rglob("*.h")):
         digest.update(header.read_bytes())
     return digest.hexdigest()
+
+
+DROP = """
+import os, sys
+import bpfcrypto.kernel.engine, bpfcrypto.kernel.probe, bpfcrypto.kernel.bpf, bpfcrypto.loader.load
+import bpfcrypto.kernel.attachments
+import elftools.elf.elffile  # imported late, and an ordinary user may not be able to read this installation
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+"""
+
+
+@pytest.fixture
+def unprivileged() -> Callable[..., str]:
+    """``unprivileged(code, *arguments)`` runs Python in a process of an ordinary user and gives what it prints.
+
+    ``before`` is run by the user that runs the tests: an ordinary one may not be able to read what it imports.
+    """
+
+    def run(program: str, *arguments: str, before: str = "") -> str:
+        text = f"{before}\n{DROP}{program}"
+        done = subprocess.run(
+            [sys.executable, "-c", text, *arguments], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def bpf_directory(tmp_path: Path) -> Iterator[Path]:
+    """A BPF file system of our own; needs root."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a BPF file system needs root")
+    place = tmp_path / "bpf"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "bpf", "bpf", str(place)], check=True)
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def open_fds() -> dict[str, str]:
+    """This process's descriptors and what they refer to, BPF ones only."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue
+        if "bpf" in target or "btf" in target:
+            found[name] = target
+    return found
+
+
+@pytest.fixture
+def bpf_fds() -> Callable[[], dict[str, str]]:
+    """``bpf_fds()`` lists this process's BPF descriptors."""
+    return open_fds

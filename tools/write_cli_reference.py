@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from bpfcrypto.cli.main import COMMANDS
+import click
+
+from bpfcrypto.cli.main import COMMANDS, cli
 
 PAGE = Path(__file__).parents[1] / "docs/reference/cli.md"
 
@@ -30,11 +33,21 @@ a `hint:` line where there is something to do.
 """
 
 
+def commands() -> Iterator[str]:
+    """Every command, a group before its own."""
+    context = click.Context(cli)
+    for name in COMMANDS:
+        yield name
+        found = cli.get_command(context, name)
+        if isinstance(found, click.Group):
+            yield from (f"{name} {each}" for each in found.commands)
+
+
 def main() -> None:
     parts = [HEAD]
-    for command in COMMANDS:
+    for command in commands():
         result = subprocess.run(
-            [sys.executable, "-c", "from bpfcrypto.cli.main import main; main()", command, "--help"],
+            [sys.executable, "-c", "from bpfcrypto.cli.main import main; main()", *command.split(), "--help"],
             env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1"},
             capture_output=True,
             text=True,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bpfcrypto.capture import open_capture as open_capture
     from bpfcrypto.capture import replay as replay
     from bpfcrypto.cc import compile_source as compile_source
+    from bpfcrypto.context import CryptoContext as CryptoContext
     from bpfcrypto.engine import Capabilities as Capabilities
     from bpfcrypto.engine import Checker as Checker
     from bpfcrypto.engine import Collection as Collection
@@ -68,6 +69,7 @@ _HOMES = {
     "bpfcrypto.abi.hooks": "Hook",
     "bpfcrypto.capture": "create_capture open_capture replay",
     "bpfcrypto.cc": "compile_source",
+    "bpfcrypto.context": "CryptoContext",
     "bpfcrypto.engine": (
         "Capabilities Checker Collection Engine EventMap FilterMap Map MapOfMaps PerfEvent "
         "Program QueueMap Redirect RedirectTarget RingMap RunResult UserRingMap Verdict"

@@ -17,6 +17,7 @@ from bpfcrypto.errors import MapTypeError
 if TYPE_CHECKING:
     from bpfcrypto.abi.maps import UpdateFlag
     from bpfcrypto.abi.progs import ProgType, RunFlag
+    from bpfcrypto.btf.types import Btf
     from bpfcrypto.many import Bytes, RunResults
     from bpfcrypto.spec import CollectionSpec, MapSpec, ProgramSpec
     from bpfcrypto.verifier.diag import Diagnostic
@@ -196,6 +197,11 @@ class Map(Protocol):
     @property
     def id(self) -> int:
         """The map's number, which is what a map of maps shows in place of it; unique on its engine."""
+        ...
+
+    @property
+    def btf(self) -> Btf | None:
+        """The types that ``spec.key_type`` and ``spec.value_type`` refer to; None where they are not known."""
         ...
 
     @property
@@ -442,7 +448,7 @@ class Program(Protocol):
         self,
         data: bytes = b"",
         *,
-        ctx: bytes = b"",
+        ctx: bytes | bytearray = b"",
         repeat: int = 1,
         cpu: int | None = None,
         flags: RunFlag = ...,
@@ -451,7 +457,8 @@ class Program(Protocol):
 
         Args:
             data: the packet, from its Ethernet header; nothing for syscall programs.
-            ctx: struct __sk_buff, struct xdp_md, or a syscall program's context.
+            ctx: struct __sk_buff, struct xdp_md, or a syscall program's context. A syscall program works on a bytearray itself,
+                of which no copy is made; the result's ``ctx`` is empty then.
             repeat: 0 or 1 is one run; syscall programs take no more.
             cpu: where it runs, counted from 0; None for any.
             flags: CHECKSUM_COMPLETE makes the sum of an skb known before the run and compares it with the packet afterwards:
@@ -522,15 +529,24 @@ class Engine(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    def load(self, source: Source | CollectionSpec, *, programs: Iterable[str] | None = None) -> Collection:
+    def load(
+        self,
+        source: Source | CollectionSpec,
+        *,
+        programs: Iterable[str] | None = None,
+        maps: Mapping[str, Map] | None = None,
+    ) -> Collection:
         """Load an object's programs with the maps they use.
 
         Args:
             source: a path, the bytes of an ELF file, or a spec.
             programs: names of the programs to load; None loads every one that is marked for loading.
+            maps: live maps of this engine that stand in for maps of the object, by name. They stay what they are, initial contents
+                in the object are left alone, and closing the collection gives up no more than its own hold on them.
 
         Raises:
             ObjectError: the object cannot be used.
+            MapTypeError: a live map is of another shape than the object's, or of another engine.
             VerifierError: a program breaks the rules.
             NotSupportedError: it needs something that this engine or kernel does not have.
         """

@@ -267,11 +267,20 @@ class RunError(BpfCryptoError):
 
 
 class ContextError(BpfCryptoError):
-    """bpf_crypto_ctx_create refused the parameters. ``errno`` is positive."""
+    """A crypto context cannot be made, or is not where it should be.
 
-    def __init__(self, message: str, *, errno: int, hint: str | None = None) -> None:
+    Args:
+        message: what was refused, and what is allowed here; never anything of a key but its length.
+        errno: positive.
+        parameter: which parameter of bpf_crypto_ctx_create was refused: ``algorithm`` or ``key``; "" where none was, or where it is not
+            known.
+        hint: what to do.
+    """
+
+    def __init__(self, message: str, *, errno: int, parameter: str = "", hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.errno = errno
+        self.parameter = parameter
 
 
 class LinkError(BpfCryptoError):

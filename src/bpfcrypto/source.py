@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bpfcrypto.abi.maps import RINGS, MapType
-from bpfcrypto.errors import ObjectError
+from bpfcrypto.errors import MapTypeError, ObjectError
 from bpfcrypto.loader.load import load_spec
 from bpfcrypto.spec import CollectionSpec, ProgramSpec
 
 if TYPE_CHECKING:
-    from bpfcrypto.engine import Source
+    from bpfcrypto.engine import Map, Source
 
 
 def read_source(source: Source | CollectionSpec) -> CollectionSpec:
@@ -58,6 +58,27 @@ def as_judged(spec: CollectionSpec) -> CollectionSpec:
         if not each.max_entries and each.type not in _WITHOUT_ELEMENTS
     }
     return replace(spec, maps={**spec.maps, **missing}) if missing else spec
+
+
+_SHAPE = ("type", "key_size", "value_size", "max_entries")
+
+
+def check_given(spec: CollectionSpec, maps: Mapping[str, Map]) -> None:
+    """Whether live maps can stand in for maps of an object.
+
+    Raises:
+        ObjectError: the object has no map of that name.
+        MapTypeError: one is of another shape.
+    """
+    for name, given in maps.items():
+        wanted = spec.maps.get(name)
+        if wanted is None:
+            listing = ", ".join(spec.maps) or "none"
+            raise ObjectError(f"there is no map '{name}'", source=spec.source, hint=f"its maps: {listing}")
+        pairs = ((each, getattr(given.spec, each), getattr(wanted, each)) for each in _SHAPE)
+        different = [f"{each} {found} is not {asked}" for each, found, asked in pairs if found != asked]
+        if different:
+            raise MapTypeError(f"map '{given.name}' cannot stand in for map '{name}': {', '.join(different)}")
 
 
 def choose_programs(spec: CollectionSpec, names: Iterable[str] | None) -> tuple[ProgramSpec, ...]:

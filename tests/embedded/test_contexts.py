@@ -108,18 +108,22 @@ def test_not_a_context(contexts: CryptoContexts, offset: int) -> None:
 
 
 def test_close(contexts: CryptoContexts) -> None:
-    """Closing frees what is left, also what waits; the keys are gone then."""
-    first, second = create(contexts), create(contexts)
-    kept = contexts.get(second)
-    contexts.rcu.enter()
-    contexts.release(first)
+    """Closing frees what is left but what others keep; what waits for a reader goes after it. The keys are gone then."""
+    first, second, third = (contexts.get(create(contexts)) for _ in range(3))
+    reader = contexts.rcu.enter()
+    contexts.release(first.address)
 
-    contexts.close()
+    contexts.close(frozenset({third}))
 
-    assert contexts.live == 0
+    assert contexts.live == 2
     place = Buffer(1000, memoryview(bytearray(16)))
     with pytest.raises(ValueError, match="wiped"):
-        kept.cipher.encrypt(place, place, Buffer(5000, memoryview(bytearray(16))))
+        second.cipher.encrypt(place, place, Buffer(5000, memoryview(bytearray(16))))
+    assert first.cipher.encrypt(place, place, Buffer(5000, memoryview(bytearray(16)))) == 0
+    contexts.rcu.leave(reader)
+    assert contexts.live == 1
+    contexts.release(third.address)
+    assert contexts.live == 0
 
 
 def test_repr_has_no_key(contexts: CryptoContexts) -> None:

@@ -49,13 +49,12 @@ def test_reading_leaves_on_error() -> None:
     assert done == [1]
 
 
-def test_drain_and_nested_calls() -> None:
-    """Draining makes every call, also one that a call defers."""
+def test_calls_that_a_call_defers() -> None:
+    """They are made as soon as no reader is left."""
     rcu, done = Rcu(), []
-    rcu.enter()
+    token = rcu.enter()
     rcu.call(lambda: rcu.call(lambda: done.append("inner")))
-
-    rcu.drain()
+    rcu.leave(token)
 
     assert done == ["inner"]
 

@@ -1,12 +1,8 @@
-"""What the kernel tests share: an object with everything in it, bare instructions, and a process without capabilities."""
+"""What the kernel tests share: an object with everything in it, and bare instructions."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -121,60 +117,3 @@ def code(text: str) -> bytes:
 def bytecode() -> Callable[[str], bytes]:
     """``bytecode(text)`` assembles instructions to bytes."""
     return code
-
-
-DROP = """
-import os, sys
-import bpfcrypto.kernel.engine, bpfcrypto.kernel.probe, bpfcrypto.kernel.bpf, bpfcrypto.loader.load
-import bpfcrypto.kernel.attachments
-import elftools.elf.elffile  # imported late, and an ordinary user may not be able to read this installation
-if os.geteuid() == 0:
-    os.setgroups([])
-    os.setresgid(65534, 65534, 65534)
-    os.setresuid(65534, 65534, 65534)
-"""
-
-
-@pytest.fixture
-def unprivileged() -> Callable[..., str]:
-    """``unprivileged(code, *arguments)`` runs Python in a process of an ordinary user and gives what it prints."""
-
-    def run(program: str, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", DROP + program, *arguments], capture_output=True, text=True, check=False, timeout=60
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
-
-
-@pytest.fixture
-def bpf_directory(tmp_path: Path) -> Iterator[Path]:
-    """A BPF file system of our own; needs root."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a BPF file system needs root")
-    place = tmp_path / "bpf"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "bpf", "bpf", str(place)], check=True)
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-def open_fds() -> dict[str, str]:
-    """This process's descriptors and what they refer to, BPF ones only."""
-    found = {}
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            target = os.readlink(f"/proc/self/fd/{name}")
-        except OSError:
-            continue
-        if "bpf" in target or "btf" in target:
-            found[name] = target
-    return found
-
-
-@pytest.fixture
-def bpf_fds() -> Callable[[], dict[str, str]]:
-    """``bpf_fds()`` lists this process's BPF descriptors."""
-    return open_fds

@@ -275,21 +275,20 @@ def test_closing_leaves_no_map() -> None:
     assert [each.handle.live for each in made] == [False] * 3  # type: ignore[attr-defined]
 
 
-def test_maps_of_another_collection(embedded_engine: EmbeddedEngine) -> None:
+def test_maps_of_another_engine() -> None:
     """The embedded engine says that it cannot take them."""
     with (
-        embedded_engine.load(OBJECT, programs=[]) as first,
-        embedded_engine.load(OBJECT, programs=[]) as second,
-        pytest.raises(NotSupportedError, match="a map of another collection"),
+        EmbeddedEngine().load(OBJECT, programs=[]) as first,
+        EmbeddedEngine().load(OBJECT, programs=[]) as second,
+        pytest.raises(NotSupportedError, match="a map of another engine"),
     ):
         first.maps["arrays"].update(key(1), second.maps["first"])
 
 
-@pytest.mark.kernel
-def test_maps_of_another_collection_in_the_kernel(kernel_engine: KernelEngine) -> None:
-    """The kernel takes them, and keeps them when their own collection is closed."""
-    with kernel_engine.load(OBJECT) as first:
-        with kernel_engine.load(OBJECT, programs=[]) as second:
+def test_maps_of_another_collection(engine: Engine) -> None:
+    """They are taken, and kept when their own collection is closed."""
+    with engine.load(OBJECT) as first:
+        with engine.load(OBJECT, programs=[]) as second:
             first.maps["arrays"].update(key(1), second.maps["first"])
         gc.collect()
         assert run(first, "in_array", slot=1, key=1, op=3, given=2) == 0

@@ -135,7 +135,7 @@ def test_programs_of_two_kinds_share_no_array(engine: Engine, compile_bpf: objec
 
 
 def test_a_program_of_another_collection(embedded_engine: EmbeddedEngine) -> None:
-    """The embedded engine says that it cannot; memory is not shared."""
+    """The embedded engine says that it cannot: the program goes with its own collection."""
     with (
         embedded_engine.load(OBJECT, programs=TC) as first,
         embedded_engine.load(OBJECT, programs=TC) as second,

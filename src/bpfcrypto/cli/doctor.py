@@ -109,7 +109,7 @@ def _abilities(engine: Engine) -> dict[str, Any]:
 
     able = engine.capabilities
     try:
-        from bpfcrypto.cli.ciphers import probe
+        from bpfcrypto.context.ciphers import probe
 
         ciphers: dict[str, Any] = {
             cipher: "ok" if number == 0 else errno.text(number) for cipher, number in probe(engine).items()

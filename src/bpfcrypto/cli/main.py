@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "attach": ("bpfcrypto.cli.attach:attach", "Attach a program to an interface, and pin it there."),
     "build": ("bpfcrypto.cli.build:build", "Compile BPF C to an object."),
     "check": ("bpfcrypto.cli.check:check", "Ask a verifier for its verdict on every program of an object."),
+    "ctx": ("bpfcrypto.cli.ctx:ctx", "Make, rotate, check and drop crypto contexts in pinned maps."),
     "detach": ("bpfcrypto.cli.attach:detach", "Take programs off their interfaces, and their pins away."),
     "disasm": ("bpfcrypto.cli.disasm:disasm", "Print an object's instructions with their source lines."),
     "doctor": ("bpfcrypto.cli.doctor:doctor", "Say what works on this machine, what is missing, and what to do."),

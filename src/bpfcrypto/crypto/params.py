@@ -30,6 +30,8 @@ _WITHOUT_KEY = Struct("<14s2s128s256xII")  # the key is read where it is: a byte
 SIZE = LAYOUT.size
 KEY_OFFSET = 144
 MAX_KEY_SIZE = 256
+MAX_NAME_SIZE = 128
+"""Bytes of the field that holds an algorithm's name and the NUL behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +124,14 @@ def encode(algorithm: str, key: Bytes, *, kind: str = "skcipher", authsize: int 
         ValueError: a name or key that does not fit its field.
     """
     name, type_name = algorithm.encode(), kind.encode()
-    if len(name) >= 128 or len(type_name) > 14 or len(key) > MAX_KEY_SIZE:
+    if len(name) >= MAX_NAME_SIZE or len(type_name) > 14 or len(key) > MAX_KEY_SIZE:
         raise ValueError(
             f"a type of {len(type_name)}, a name of {len(name)} or a key of {len(key)} bytes is longer than its field"
         )
     result = bytearray(SIZE)
     _WITHOUT_KEY.pack_into(result, 0, type_name, bytes(2), name, len(key), authsize)
-    result[KEY_OFFSET : KEY_OFFSET + len(key)] = key
+    # through a view: a bytearray would make a copy of anything but another bytearray, and leave it in freed memory
+    memoryview(result)[KEY_OFFSET : KEY_OFFSET + len(key)] = key
     return result
 
 

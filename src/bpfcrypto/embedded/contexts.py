@@ -1,4 +1,4 @@
-"""Crypto contexts of one collection (struct bpf_crypto_ctx).
+"""Crypto contexts (struct bpf_crypto_ctx).
 
 A context is 48 bytes that programs may read and a Python object that owns its cipher. Its reference count lives in those bytes, as in
 the kernel. The last release frees it after a grace period: runs that found it in a map may still use it, new ones cannot.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -37,14 +37,18 @@ class CryptoContext:
 
     Attributes:
         cipher: encrypts and decrypts live memory.
+        home: the contexts of the collection that made it.
+        lock: for its reference count.
         region: the 48 bytes that programs see; its base is the context's address.
     """
 
-    __slots__ = ("_bytes", "cipher", "region")
+    __slots__ = ("_bytes", "cipher", "home", "lock", "region")
 
-    def __init__(self, cipher: Cipher, type_address: int) -> None:
+    def __init__(self, cipher: Cipher, type_address: int, home: CryptoContexts) -> None:
         storage, offset = allocate(CONTEXT_SIZE + 8)
         self.cipher = cipher
+        self.home = home
+        self.lock = threading.Lock()
         self.region = Region(
             storage, name="crypto context", offset=offset, size=CONTEXT_SIZE, writable=False, owner=self
         )
@@ -73,10 +77,10 @@ class CryptoContext:
 
 
 class CryptoContexts:
-    """The contexts of one collection.
+    """The contexts that the programs of one collection make. They can get at those of any other in the same memory.
 
     Args:
-        memory: the address space that they appear in.
+        memory: the address space that contexts appear in.
         rcu: tells when a released context may go; every run of a program must be a reader of it.
         release: behaviour of :func:`bpfcrypto.crypto.params.parse`.
         make_cipher: a cipher with its key.
@@ -100,8 +104,13 @@ class CryptoContexts:
 
     @property
     def live(self) -> int:
-        """Number of contexts that are not freed yet, those that wait for a grace period included."""
+        """Number of contexts made here that are not freed yet, those that wait for a grace period included."""
         return len(self._contexts)
+
+    @property
+    def referenced(self) -> frozenset[CryptoContext]:
+        """The contexts made here that somebody has a reference to, or has lost it."""
+        return frozenset(context for context in self._contexts.values() if context.references)
 
     def create(self, params: Bytes | None, size: int) -> tuple[int, int]:
         """bpf_crypto_ctx_create.
@@ -116,9 +125,11 @@ class CryptoContexts:
         parsed = parse(params, size, release=self._release)
         if isinstance(parsed, int):
             return 0, parsed
-        cipher = self._make_cipher(parsed.algorithm, parsed.key, parsed.partial_blocks)
-        parsed.key[:] = bytes(len(parsed.key))
-        context = CryptoContext(cipher, ctypes.addressof(self._type))
+        try:
+            cipher = self._make_cipher(parsed.algorithm, parsed.key, parsed.partial_blocks)
+        finally:
+            parsed.key[:] = bytes(len(parsed.key))
+        context = CryptoContext(cipher, ctypes.addressof(self._type), self)
         with self._lock:
             self._memory.map(context.region)
             self._contexts[context.address] = context
@@ -130,8 +141,8 @@ class CryptoContexts:
         Raises:
             AccessFault: there is none.
         """
-        context = self._contexts.get(address)
-        if context is None:
+        context = self._memory.owner(address)
+        if not isinstance(context, CryptoContext):
             raise AccessFault(f"address {address:#x} is not a crypto context")
         return context
 
@@ -141,8 +152,8 @@ class CryptoContexts:
         Raises:
             AccessFault: there is no context.
         """
-        with self._lock:
-            context = self.get(address)
+        context = self.get(address)
+        with context.lock:
             count = context.references
             if count == 0:
                 return 0
@@ -155,22 +166,26 @@ class CryptoContexts:
         Raises:
             AccessFault: there is no context, or it has no reference left to give back.
         """
-        with self._lock:
-            context = self.get(address)
+        context = self.get(address)
+        with context.lock:
             count = context.references
             if count == 0:
                 raise AccessFault(f"the crypto context at {address:#x} was released more often than acquired")
             context.references = count - 1 if count > 0 else _SATURATED
         if count == 1:
-            self.rcu.call(lambda: self._free(context))
+            self.rcu.call(lambda: context.home.free(context))
 
-    def close(self) -> None:
-        """Free every context, whoever still refers to it. No program may run any more."""
-        self.rcu.drain()
-        for context in list(self._contexts.values()):
-            self._free(context)
+    def close(self, kept: Container[CryptoContext] = frozenset()) -> None:
+        """Free every context made here that has references and is not kept. No program here may run any more.
 
-    def _free(self, context: CryptoContext) -> None:
+        One without references goes when runs that may have found it have ended, in whatever collection.
+        """
+        for context in self.referenced:
+            if context not in kept:
+                self.free(context)
+
+    def free(self, context: CryptoContext) -> None:
+        """Take a context that was made here out of memory, and its key with it."""
         with self._lock:
             if self._contexts.pop(context.address, None) is None:
                 return

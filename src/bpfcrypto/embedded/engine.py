@@ -14,23 +14,22 @@ from bpfcrypto.crypto.skcipher import Skcipher
 from bpfcrypto.embedded.contexts import CryptoContexts
 from bpfcrypto.embedded.engine_collection import EmbeddedCollection
 from bpfcrypto.embedded.engine_compile import Recipe
-from bpfcrypto.embedded.engine_cpu import CpuPool
 from bpfcrypto.embedded.engine_link import Linker
 from bpfcrypto.embedded.engine_program import PROG_TYPES, EmbeddedProgram, Surface
 from bpfcrypto.embedded.engine_slots import fill_with_maps, fill_with_programs
 from bpfcrypto.embedded.engine_verify import judge_program, verify_program
+from bpfcrypto.embedded.engine_world import World
 from bpfcrypto.embedded.helpers import HELPERS
 from bpfcrypto.embedded.interp import STEP_LIMIT, Interpreter
 from bpfcrypto.embedded.kfuncs import kfuncs
+from bpfcrypto.embedded.map_base import EmbeddedMap
 from bpfcrypto.embedded.maps import TYPES, create_map
-from bpfcrypto.embedded.memory import Memory
 from bpfcrypto.embedded.objects import Objects, kernel_targets
-from bpfcrypto.embedded.rcu import Rcu
 from bpfcrypto.embedded.testrun import LOOPBACK
 from bpfcrypto.embedded.usermem import UserMemory
 from bpfcrypto.engine import Capabilities
-from bpfcrypto.errors import NotSupportedError, ObjectError, RunError
-from bpfcrypto.source import as_judged, choose_programs, read_source
+from bpfcrypto.errors import MapTypeError, NotSupportedError, ObjectError, RunError
+from bpfcrypto.source import as_judged, check_given, choose_programs, read_source
 from bpfcrypto.spec import CollectionSpec
 
 if TYPE_CHECKING:
@@ -39,9 +38,8 @@ if TYPE_CHECKING:
     from bpfcrypto.crypto.provider import Bytes
     from bpfcrypto.crypto.skcipher import Algorithm, Cipher
     from bpfcrypto.embedded.engine_verify import Progress
-    from bpfcrypto.embedded.map_base import EmbeddedMap
     from bpfcrypto.embedded.usermem import UserBuffer
-    from bpfcrypto.engine import Source, Verdict
+    from bpfcrypto.engine import Map, Source, Verdict
     from bpfcrypto.spec import ProgramSpec
     from bpfcrypto.verifier.facts import Facts
 
@@ -92,6 +90,7 @@ class EmbeddedEngine:
         why_not: Mapping[str, str] | None = None,
     ) -> None:
         self._cpus = cpus or os.cpu_count() or 1
+        self._world = World(self._cpus)
         self._step_limit = STEP_LIMIT if step_limit is None else step_limit
         self._trace = trace
         self._skb_linear = skb_linear
@@ -113,7 +112,7 @@ class EmbeddedEngine:
     @cached_property
     def capabilities(self) -> Capabilities:
         """What this engine can do; the same on every machine."""
-        memory, rcu = Memory(), Rcu()
+        memory, rcu = self._world.memory, self._world.rcu
         known = kfuncs(CryptoContexts(memory, rcu), Objects(memory, rcu))
         return Capabilities(
             kfuncs=frozenset(name for name in KFUNC_TABLE if name in known),
@@ -161,32 +160,44 @@ class EmbeddedEngine:
             "" if is_available() else "programs are interpreted, since llvmlite is not installed (pip install llvmlite)"
         )
 
-    def load(self, source: Source | CollectionSpec, *, programs: Iterable[str] | None = None) -> EmbeddedCollection:
+    def load(
+        self,
+        source: Source | CollectionSpec,
+        *,
+        programs: Iterable[str] | None = None,
+        maps: Mapping[str, Map] | None = None,
+    ) -> EmbeddedCollection:
         """Create an object's maps and make its programs ready.
 
         Args:
             source: a path, the bytes of an ELF file, or a spec.
             programs: names of the programs to load; None loads every one that is marked for loading.
+            maps: live maps of this engine that stand in for maps of the object; the collection holds them until it is closed.
 
         Raises:
             ObjectError: the object cannot be used, or has no such program.
             NotSupportedError: it needs a map type, helper or kfunc that this engine does not have.
             SyscallError: the kernel would refuse a map (BPF_MAP_CREATE).
             MapError: an initial element does not fit its map.
+            MapTypeError: a live map is of another shape than the object's, or of another engine.
             VerifierError: the verifier rejects a program, or it uses a map that belongs to programs of another kind.
         """
         spec = read_source(source)
         chosen = choose_programs(spec, programs)
-        memory, rcu = Memory(), Rcu()
+        memory, rcu = self._world.memory, self._world.rcu
         contexts = CryptoContexts(memory, rcu, make_cipher=self._make_cipher)
         objects = Objects(memory, rcu, spec.btf, targets=kernel_targets(contexts), cpus=self._cpus)
-        surface = Surface(
-            memory, rcu, CpuPool(self._cpus), self._interfaces, self._trace, self._skb_linear, self._user_memory
-        )
+        surface = Surface(self._world, self._interfaces, self._trace, self._skb_linear, self._user_memory)
+        given = maps or {}
+        check_given(spec, given)
         with ExitStack() as undo:
-            maps: dict[str, EmbeddedMap] = {}
+            made: dict[str, EmbeddedMap] = {}
             for name, each in spec.maps.items():
-                maps[name] = create_map(
+                if name in given:
+                    made[name] = self._hold(given[name])
+                    undo.callback(made[name].drop)
+                    continue
+                made[name] = create_map(
                     each,
                     spec.btf,
                     memory,
@@ -194,17 +205,26 @@ class EmbeddedEngine:
                     objects=objects,
                     cpus=self._cpus,
                     interfaces=self._interfaces,
+                    home=surface,
                 )
-                undo.callback(maps[name].close)
-            fill_with_maps(maps)
-            linker = Linker(spec, maps, HELPERS, kfuncs(contexts, objects))
+                undo.callback(made[name].close)
+            own = {name: each for name, each in made.items() if name not in given}
+            fill_with_maps(own, made)
+            linker = Linker(spec, made, HELPERS, kfuncs(contexts, objects))
             ready = {each.name: self._program(linker, each, surface) for each in chosen}
-            fill_with_programs(maps, ready)
-            for made in maps.values():
-                if made.spec.frozen:
-                    made.freeze()
+            fill_with_programs(own, ready)
+            for new in own.values():
+                if new.spec.frozen:
+                    new.freeze()
             undo.pop_all()
-        return EmbeddedCollection(spec, surface, contexts, objects, maps, ready)
+        return EmbeddedCollection(spec, surface, contexts, objects, made, ready, frozenset(given))
+
+    def _hold(self, given: Map) -> EmbeddedMap:
+        """A map of this engine, kept alive."""
+        if not isinstance(given, EmbeddedMap) or given.memory is not self._world.memory:
+            raise MapTypeError(f"map '{given.name}' is of another engine", hint="load both collections with one engine")
+        given.hold()
+        return given
 
     def _program(self, linker: Linker, program: ProgramSpec, surface: Surface) -> EmbeddedProgram:
         if program.type not in PROG_TYPES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from types import MappingProxyType
@@ -33,6 +33,7 @@ class EmbeddedCollection:
         objects: what its programs have allocated.
         maps: all its maps.
         programs: those of its programs that were loaded.
+        given: names of the maps that belong to somebody else and are held.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class EmbeddedCollection:
         objects: Objects,
         maps: Mapping[str, EmbeddedMap],
         programs: Mapping[str, EmbeddedProgram],
+        given: Container[str] = frozenset(),
     ) -> None:
         self._spec = spec
         self._surface = surface
@@ -50,6 +52,7 @@ class EmbeddedCollection:
         self._objects = objects
         self._maps = MappingProxyType(dict(maps))
         self._programs = MappingProxyType(dict(programs))
+        self._given = given
         self._leaked = 0
         self._closing = threading.Lock()
 
@@ -89,7 +92,7 @@ class EmbeddedCollection:
 
     @property
     def live_contexts(self) -> int:
-        """Number of crypto contexts that exist, those that wait for running programs included."""
+        """Number of crypto contexts that its programs have made and that exist, those that wait for running programs included."""
         return self._contexts.live
 
     @property
@@ -105,22 +108,28 @@ class EmbeddedCollection:
         return self._leaked
 
     def close(self) -> None:
-        """Wait for running programs, then drop programs, maps and contexts; does nothing the second time."""
+        """Wait for running programs of this collection, then drop programs, maps and contexts; does nothing the second time."""
         with self._closing:
             closed, self._surface.closed = self._surface.closed, True
         if closed:
             return
-        self._surface.cpus.wait_idle()
+        self._surface.world.cpus.wait_idle(self._surface)
         with ExitStack() as stack:
-            stack.callback(self._contexts.close)
+            stack.callback(self._drop_contexts)
             stack.callback(self._objects.close)
-            stack.callback(self._count_leaks)
-            for each in self._maps.values():
-                stack.callback(each.close)
+            stack.callback(self._count_objects)
+            for name, each in self._maps.items():
+                stack.callback(each.drop if name in self._given else each.close)
 
-    def _count_leaks(self) -> None:
-        self._surface.rcu.drain()
-        self._leaked = self._contexts.live + self._objects.live
+    def _count_objects(self) -> None:
+        self._leaked = self._objects.live
+
+    def _drop_contexts(self) -> None:
+        """Free what nobody can release any more. Contexts in maps of other collections stay."""
+        referenced = self._contexts.referenced
+        kept = self._surface.world.kept(referenced)
+        self._leaked += len(referenced - kept)
+        self._contexts.close(kept)
 
     def __enter__(self) -> Self:
         return self

@@ -36,12 +36,14 @@ class CpuPool:
         self._changed = threading.Condition()
         self._waiting = 0
         self._mine = _Mine()
+        self._users: list[tuple[object, ...]] = [()] * count
 
-    def take(self, wanted: int | None = None) -> int | None:
+    def take(self, wanted: int | None = None, *, user: object = None) -> int | None:
         """A CPU, which goes back by :meth:`give`; None where this thread holds one already.
 
         Args:
             wanted: which, of those that there are; None for any.
+            user: for whom, so that :meth:`wait_idle` knows.
         """
         mine = self._mine
         if mine.cpu is not None:
@@ -52,13 +54,18 @@ class CpuPool:
         except KeyError:
             cpu = self._wait(wanted)
         mine.cpu = cpu
+        self._users[cpu] = (user,)
         return cpu
 
     def give(self, cpu: int) -> None:
         """Give a CPU back."""
         self._mine.cpu = None
+        self._users[cpu] = ()
         self._free.add(cpu)
-        if self._waiting:  # who comes to wait after this looks at the set first
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._waiting:  # who comes to wait after this looks first
             with self._changed:
                 self._changed.notify_all()
 
@@ -78,36 +85,47 @@ class CpuPool:
                 self._waiting -= 1
 
     @contextmanager
-    def hold(self, wanted: int | None = None) -> Iterator[int]:
+    def hold(self, wanted: int | None = None, *, user: object = None) -> Iterator[int]:
         """A CPU for the length of a ``with`` block.
 
         Args:
             wanted: which; None for any.
+            user: who holds it, for :meth:`wait_idle`.
 
         Raises:
             SyscallError: ENXIO, there is no such CPU; EDEADLK, this thread holds another one.
         """
         if wanted is not None and not 0 <= wanted < self.count:
             raise refuse(ENXIO, f"there is no CPU {wanted}", f"CPUs of this engine: 0 to {self.count - 1}")
-        cpu = self.take(wanted)
+        cpu = self.take(wanted, user=user)
         if cpu is None:
             held = self._mine.cpu
             assert held is not None
             if wanted not in (None, held):
                 raise refuse(EDEADLK, f"a run on CPU {wanted} inside one on CPU {held}", "start it after the other")
-            yield held
+            outside = self._users[held]
+            self._users[held] = (*outside, user)
+            try:
+                yield held
+            finally:
+                self._users[held] = outside
+                self._tell()
             return
         try:
             yield cpu
         finally:
             self.give(cpu)
 
-    def wait_idle(self) -> None:
-        """Wait until no other thread holds a CPU."""
-        own = self._mine.cpu is not None
+    def wait_idle(self, user: object = None) -> None:
+        """Wait until no other thread holds a CPU for ``user``."""
+        own = self._mine.cpu
+
+        def idle() -> bool:
+            return not any(cpu != own and any(each is user for each in found) for cpu, found in enumerate(self._users))
+
         with self._changed:
             self._waiting += 1
             try:
-                self._changed.wait_for(lambda: len(self._free) + own == self.count)
+                self._changed.wait_for(idle)
             finally:
                 self._waiting -= 1

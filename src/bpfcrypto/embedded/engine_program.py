@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import threading
 import time
@@ -14,7 +15,7 @@ from bpfcrypto.abi.ctx import LAYOUTS
 from bpfcrypto.abi.progs import ProgType, RunFlag
 from bpfcrypto.embedded.jit.memory import MachineMemory
 from bpfcrypto.embedded.jit.runs import Runs
-from bpfcrypto.embedded.memory import Memory
+from bpfcrypto.embedded.memory import Memory, Region
 from bpfcrypto.embedded.outcome import end_round
 from bpfcrypto.embedded.resilient import release_all
 from bpfcrypto.embedded.state import RunState
@@ -38,11 +39,10 @@ from bpfcrypto.many import PacketBuffer, RunResults, run_each
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bpfcrypto.embedded.engine_cpu import CpuPool
+    from bpfcrypto.embedded.engine_world import World
     from bpfcrypto.embedded.interp import Interpreter
     from bpfcrypto.embedded.jit.driver import Driver
     from bpfcrypto.embedded.jit.machine import MachineCode
-    from bpfcrypto.embedded.rcu import Rcu
     from bpfcrypto.embedded.testrun import Interfaces
     from bpfcrypto.many import Bytes
     from bpfcrypto.records import RecordFormat, RecordRunner
@@ -57,9 +57,7 @@ class Surface:
     """What the programs of one collection run on.
 
     Attributes:
-        memory: the collection's address space.
-        rcu: every run is a reader of it.
-        cpus: every run holds one.
+        world: the engine's memory, RCU and CPUs.
         interfaces: interface index -> number of receive queues.
         trace: takes the lines of bpf_trace_printk.
         skb_linear: bytes of an skb that are linear; None for all.
@@ -68,9 +66,7 @@ class Surface:
         runs: those that are in progress on machine code.
     """
 
-    memory: Memory
-    rcu: Rcu
-    cpus: CpuPool
+    world: World
     interfaces: Interfaces
     trace: Callable[[str], None]
     skb_linear: int | None = None
@@ -124,9 +120,9 @@ class EmbeddedProgram:
         return self.spec.type
 
     @property
-    def memory(self) -> Memory:
-        """The address space of its collection."""
-        return self._surface.memory
+    def home(self) -> object:
+        """What only the programs and maps of its collection have in common."""
+        return self._surface
 
     @property
     def machine(self) -> MachineCode | None:
@@ -147,7 +143,7 @@ class EmbeddedProgram:
         self,
         data: bytes = b"",
         *,
-        ctx: bytes = b"",
+        ctx: bytes | bytearray = b"",
         repeat: int = 1,
         cpu: int | None = None,
         flags: RunFlag = RunFlag.NONE,
@@ -156,13 +152,14 @@ class EmbeddedProgram:
 
         Args:
             data: the packet, from its Ethernet header; nothing for syscall programs.
-            ctx: struct __sk_buff, struct xdp_md, or a syscall program's context.
+            ctx: struct __sk_buff, struct xdp_md, or a syscall program's context. A syscall program works on a bytearray itself,
+                of which no copy is made.
             repeat: 0 or 1 is one run; syscall programs take no more.
             cpu: where it runs; the call waits while another run is there. None takes the lowest CPU that is free.
             flags: CHECKSUM_COMPLETE, for skbs.
 
         Returns:
-            What the run gave; ``ctx`` is filled only when one was given.
+            What the run gave; ``ctx`` is filled only when one was given that is not the caller's own memory.
 
         Raises:
             SyscallError: the kernel would refuse the arguments; ``errno`` is what it answers. EBADF: the collection is closed.
@@ -170,7 +167,12 @@ class EmbeddedProgram:
             RunError: the program broke a rule while running.
         """
         # a flag's truth is a call of Python, its identity is not
-        if self._drivable and not ctx and flags is _NO_FLAGS and (cpu is None or 0 <= cpu < self._surface.cpus.count):
+        if (
+            self._drivable
+            and not ctx
+            and flags is _NO_FLAGS
+            and (cpu is None or 0 <= cpu < self._surface.world.cpus.count)
+        ):
             driver = self._driver or self._make_driver()
             result = driver.run(data if type(data) is bytes else bytes(data), repeat if repeat > 1 else 1, cpu)
             if result is not None:
@@ -195,14 +197,14 @@ class EmbeddedProgram:
         """
         given = PacketBuffer(packets)
         results = None
-        if self._drivable and (cpu is None or 0 <= cpu < self._surface.cpus.count):
+        if self._drivable and (cpu is None or 0 <= cpu < self._surface.world.cpus.count):
             results = (self._driver or self._make_driver()).run_many(given, cpu)
         return run_each(self, given, cpu=cpu) if results is None else results
 
     @property
     def cpus(self) -> int:
         """How many CPUs it may run on at the same time."""
-        return self._surface.cpus.count
+        return self._surface.world.cpus.count
 
     @property
     def is_machine_code(self) -> bool:
@@ -236,15 +238,18 @@ class EmbeddedProgram:
     def _run_on(self, data: bytes, cpu: int) -> RunResult:
         return self._run_by_hand(data, b"", 1, cpu, RunFlag.NONE)
 
-    def _run_by_hand(self, data: bytes, ctx: bytes, repeat: int, cpu: int | None, flags: RunFlag) -> RunResult:
+    def _run_by_hand(
+        self, data: bytes, ctx: bytes | bytearray, repeat: int, cpu: int | None, flags: RunFlag
+    ) -> RunResult:
         """Every run that needs more than machine code."""
-        with self._surface.cpus.hold(cpu) as held:
+        with self._surface.world.cpus.hold(cpu, user=self._surface) as held:
             if self._surface.closed:
                 raise refuse(EBADF, f"program '{self.name}': its collection is closed")
             check_flags(self.type, flags)
             check_attach_type(self.spec)
             surface = self._surface
-            memory = Memory(surface.memory) if self.machine is None else MachineMemory(surface.memory)
+            shared = surface.world.memory
+            memory = Memory(shared) if self.machine is None else MachineMemory(shared)
             state = RunState(
                 memory, self.spec, held, trace=surface.trace, interfaces=surface.interfaces, user=surface.user
             )
@@ -255,7 +260,7 @@ class EmbeddedProgram:
                     state.lock.release(state)
                 release_all(state)
 
-    def _run_skb(self, state: RunState, data: bytes, ctx: bytes, repeat: int, flags: RunFlag) -> RunResult:
+    def _run_skb(self, state: RunState, data: bytes, ctx: bytes | bytearray, repeat: int, flags: RunFlag) -> RunResult:
         skb = make_skb(state.memory, data, ctx, self._surface.interfaces, linear=self._surface.skb_linear)
         if flags & RunFlag.CHECKSUM_COMPLETE:
             skb.checksum.complete(skb.to_bytes()[skb.network_offset :])
@@ -265,19 +270,23 @@ class EmbeddedProgram:
             check_sum(skb)
         return RunResult(retval, skb.to_bytes(), skb_ctx(skb, ctx), duration, tuple(state.effects))
 
-    def _run_xdp(self, state: RunState, data: bytes, ctx: bytes, repeat: int, _flags: RunFlag) -> RunResult:
+    def _run_xdp(self, state: RunState, data: bytes, ctx: bytes | bytearray, repeat: int, _flags: RunFlag) -> RunResult:
         frame = make_xdp(state.memory, data, ctx, self._surface.interfaces)
         state.packet = frame
         retval, duration = self._repeat(state, frame.handle, repeat)
         return RunResult(retval, frame.to_bytes(), xdp_ctx(frame, ctx), duration, tuple(state.effects))
 
-    def _run_syscall(self, state: RunState, data: bytes, ctx: bytes, repeat: int, _flags: RunFlag) -> RunResult:
+    def _run_syscall(
+        self, state: RunState, data: bytes, ctx: bytes | bytearray, repeat: int, _flags: RunFlag
+    ) -> RunResult:
         check_syscall(data, ctx, repeat, self._ctx_size)
-        region = state.memory.new(len(ctx), "syscall ctx") if ctx else None
-        if region is not None:
-            state.memory.span(region.base, len(ctx), write=True)[:] = ctx
+        buffer = ctx if isinstance(ctx, bytearray) else bytearray(ctx)
+        region = None
+        if buffer:
+            storage = (ctypes.c_char * len(buffer)).from_buffer(buffer)
+            region = state.memory.map(Region(storage, name="syscall ctx"))
         retval, _ = self._repeat(state, region.base if region is not None else 0, 1)
-        after = bytes(state.memory.span(region.base, len(ctx))) if region is not None else b""
+        after = b"" if buffer is ctx else bytes(buffer)
         return RunResult(retval, ctx=after, effects=tuple(state.effects))
 
     def _repeat(self, state: RunState, ctx_address: int, repeat: int) -> tuple[int, int]:
@@ -287,7 +296,7 @@ class EmbeddedProgram:
         code = self.machine or self.interpreter
         start = time.perf_counter_ns()
         for _ in range(rounds):
-            with self._surface.rcu.reading():
+            with self._surface.world.rcu.reading():
                 retval = code.run(state, ctx_address)
             end_round(state, retval)
         return retval & 0xFFFFFFFF, (time.perf_counter_ns() - start) // rounds
@@ -300,7 +309,7 @@ def is_drivable(spec: ProgramSpec, surface: Surface) -> bool:
     return spec.type is ProgType.XDP or (surface.skb_linear is None and LOOPBACK in surface.interfaces)
 
 
-_Runner = Callable[[EmbeddedProgram, RunState, bytes, bytes, int, RunFlag], RunResult]
+_Runner = Callable[[EmbeddedProgram, RunState, bytes, bytes | bytearray, int, RunFlag], RunResult]
 
 _RUNNERS: dict[ProgType, _Runner] = {
     ProgType.SCHED_CLS: EmbeddedProgram._run_skb,

@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from bpfcrypto.embedded.map_base import EmbeddedMap
 
 
-def fill_with_maps(maps: Mapping[str, EmbeddedMap]) -> None:
+def fill_with_maps(maps: Mapping[str, EmbeddedMap], inner_maps: Mapping[str, EmbeddedMap]) -> None:
     """Put inner maps into the slots that name them.
+
+    Args:
+        maps: the maps to fill.
+        inner_maps: what the slots name.
 
     Raises:
         ObjectError: there is no map of that name.
@@ -24,9 +28,9 @@ def fill_with_maps(maps: Mapping[str, EmbeddedMap]) -> None:
         if outer.spec.type is MapType.PROG_ARRAY:
             continue
         for index, inner in outer.spec.slots.items():
-            if inner not in maps:
+            if inner not in inner_maps:
                 raise ObjectError(f"map '{name}': slot {index} is to hold map '{inner}', which does not exist")
-            outer.update(_key(index), maps[inner])
+            outer.update(_key(index), inner_maps[inner])
 
 
 def fill_with_programs(maps: Mapping[str, EmbeddedMap], programs: Mapping[str, EmbeddedProgram]) -> None:

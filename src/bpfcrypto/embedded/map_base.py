@@ -74,7 +74,8 @@ class Surroundings:
     """What a map needs besides its blueprint.
 
     Attributes:
-        memory: the collection's address space.
+        memory: the engine's address space.
+        home: what only the maps and programs of one collection have in common.
         btf: the object's types.
         cpus: number of possible CPUs.
         fields: special fields of the value.
@@ -93,6 +94,7 @@ class Surroundings:
     check_pointer: Mapping[str, Callable[[int], object]] | None = None
     rcu: Rcu = field(default_factory=Rcu)
     interfaces: Container[int] = frozenset()
+    home: object = None
     create: Callable[[MapSpec], EmbeddedMap] | None = None
 
 
@@ -191,6 +193,16 @@ class EmbeddedMap(Batches, FieldOwner):
     def memory(self) -> Memory:
         """The address space that it is in."""
         return self._around.memory
+
+    @property
+    def home(self) -> object:
+        """What only the maps and programs of its collection have in common."""
+        return self._around.home
+
+    @property
+    def btf(self) -> Btf | None:
+        """The types that ``spec.key_type`` and ``spec.value_type`` refer to."""
+        return self._around.btf
 
     @property
     def closed(self) -> bool:

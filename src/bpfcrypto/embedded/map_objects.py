@@ -20,7 +20,6 @@ from bpfcrypto.errors import NotSupportedError, SyscallError
 if TYPE_CHECKING:
     from bpfcrypto.crypto.provider import Bytes
     from bpfcrypto.embedded.map_base import Surroundings
-    from bpfcrypto.embedded.memory import Memory
     from bpfcrypto.engine import Storable
     from bpfcrypto.spec import MapSpec
 
@@ -44,7 +43,7 @@ class ObjectMap(GuardedMap, Generic[Held]):
             MapTypeError: an object that this map does not take, a key of the wrong length, or flags that do not fit.
             MapError: bytes, which would be a descriptor (EBADF); NOEXIST, and there is such a key (EEXIST); the map is frozen or for
                 reading only (EPERM).
-            NotSupportedError: the object belongs to another collection.
+            NotSupportedError: the program belongs to another collection, or the map to another engine.
             SyscallError: a map that was closed (EBADF).
         """
         self._check_key(key)
@@ -147,15 +146,11 @@ def descriptor_errno(value: object) -> int:
     return EBADF if isinstance(value, bytes) else EINVAL
 
 
-def check_home(memory: Memory, home: Memory, what: str) -> None:
-    """Refuse an object of another collection, whose memory is another.
+def check_home(home: object, wanted: object, what: str) -> None:
+    """Refuse what is at home elsewhere: a map in another engine's memory, a program that goes when its own collection is closed.
 
     Raises:
-        NotSupportedError: it is one.
+        NotSupportedError: it is such a thing.
     """
-    if memory is not home:
-        raise NotSupportedError(
-            f"{what} of another collection as an element",
-            requires="the kernel engine; collections of the embedded engine share no memory",
-            hint="load both from one object",
-        )
+    if home is not wanted:
+        raise NotSupportedError(f"{what} as an element", requires="the kernel engine, or both loaded from one object")

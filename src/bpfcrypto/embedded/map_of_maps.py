@@ -110,7 +110,7 @@ class MapOfMaps(ObjectMap[EmbeddedMap]):
     def _accept(self, value: object) -> EmbeddedMap | int:
         if not isinstance(value, EmbeddedMap):
             return descriptor_errno(value)
-        check_home(value.memory, self.memory, "a map")
+        check_home(value.memory, self.memory, "a map of another engine")
         if shape(value) != self._shape:
             return EINVAL
         value.hold()

@@ -24,7 +24,7 @@ class ProgArrayMap(ObjectArray[EmbeddedProgram]):
     def _accept(self, value: object) -> EmbeddedProgram | int:
         if not isinstance(value, EmbeddedProgram):
             return descriptor_errno(value)
-        check_home(value.memory, self.memory, "a program")
+        check_home(value.home, self.home, "a program of another collection")
         return value if self.owner.admits(value.spec) else EINVAL
 
     def _id(self, held: EmbeddedProgram) -> int:

@@ -126,7 +126,7 @@ class TargetMap(RedirectMap):
     def _takes(self, program: object) -> bool:
         if not isinstance(program, EmbeddedProgram) or program.spec.attach_type is not self.attach_type:
             return False
-        check_home(program.memory, self.memory, "a program")
+        check_home(program.home, self.home, "a program of another collection")
         return self.owner.admits(program.spec)
 
     def _slot_for(self, index: int) -> int | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -128,6 +128,16 @@ class Values:
                 if first:
                     self._destroy(field, self.region.base + index * self.stride + offset)
         self._memory.unmap(self.region)
+
+    def pointers(self) -> Iterator[int]:
+        """What the kptrs of all values hold, NULL left out."""
+        words = self._view.cast("Q")
+        return (
+            pointer
+            for offset in self._pointers
+            for pointer in words[offset // 8 :: self.stride // 8].tolist()
+            if pointer
+        )
 
     def address(self, slot: int, cpu: int = 0) -> int:
         """Where a program finds the value."""

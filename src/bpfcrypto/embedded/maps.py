@@ -67,6 +67,7 @@ def create_map(
     objects: Objects | None = None,
     cpus: int = 1,
     interfaces: Container[int] = _LOOPBACK,
+    home: object = None,
 ) -> EmbeddedMap:
     """Create a map, and store the initial bytes of a data section.
 
@@ -80,6 +81,7 @@ def create_map(
         objects: the objects that its kptrs, lists and trees can hold; by default there are none but contexts.
         cpus: number of possible CPUs.
         interfaces: indices of the network interfaces that exist.
+        home: what only the maps and programs of one collection have in common.
 
     Raises:
         SyscallError: BPF_MAP_CREATE, with the errno that the kernel answers with.
@@ -109,8 +111,9 @@ def create_map(
         check_pointer=objects.checks(fields),
         rcu=contexts.rcu,
         interfaces=interfaces,
+        home=home,
         create=lambda inner: create_map(
-            inner, btf, memory, contexts=contexts, objects=objects, cpus=cpus, interfaces=interfaces
+            inner, btf, memory, contexts=contexts, objects=objects, cpus=cpus, interfaces=interfaces, home=home
         ),
     )
     try:

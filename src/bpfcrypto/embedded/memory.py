@@ -9,8 +9,8 @@ Regions never overlap, so a sorted list of base addresses finds the only candida
 compute what is read (struct __sk_buff, whose fields the kernel rewrites), and *strided* ones hold the elements of a map, where an
 access must stay within one element.
 
-A run has a Memory of its own (stack, packet) on top of its collection's (maps, contexts), so that runs in several threads do not
-meet. Writers replace the sorted lists as a whole: a reader in another thread sees the old or the new ones, never half a change.
+A run has a Memory of its own (stack, packet) on top of its engine's (maps, contexts), so that runs in several threads do not meet.
+Writers replace the sorted lists as a whole: a reader in another thread sees the old or the new ones, never half a change.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import ctypes
 import struct
 import threading
 from bisect import bisect_right
+from collections.abc import Iterator
 from typing import Protocol
 
 MASK64 = (1 << 64) - 1
@@ -257,6 +258,10 @@ class Memory:
         if at >= 0 and bases[at] == address:
             return regions[at].owner
         return self._parent.owner(address) if self._parent is not None else None
+
+    def owners(self) -> Iterator[object]:
+        """What the regions of the moment stand for, the parent's left out."""
+        return (region.owner for region in self._index[1])
 
     def load(self, address: int, size: int) -> int:
         """Read 1, 2, 4 or 8 bytes as an unsigned little-endian integer."""

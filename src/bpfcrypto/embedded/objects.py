@@ -284,7 +284,6 @@ class Objects:
 
     def close(self) -> None:
         """Take every object out of memory, whoever held it. No program may run any more."""
-        self._rcu.drain()
         for each in list(self._living):
             self._living.discard(each)
             self._unmap(each)

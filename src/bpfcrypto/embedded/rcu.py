@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 
 class Rcu:
-    """The readers of one collection and the calls that wait for them. Safe from any thread."""
+    """Readers and the calls that wait for them. Safe from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -59,11 +59,6 @@ class Rcu:
             self._waiting.append((self._time, function))
             self._time += 1
         self._run_due()
-
-    def drain(self) -> None:
-        """Make every deferred call now. Only for the end, when no program can run any more."""
-        while self._waiting:
-            self._waiting.popleft()[1]()
 
     def _run_due(self) -> None:
         due: list[Callable[[], None]] = []

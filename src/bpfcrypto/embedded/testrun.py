@@ -49,7 +49,7 @@ def refuse(errno: int, detail: str, hint: str | None = None) -> SyscallError:
     return SyscallError(COMMAND, errno, detail=detail, hint=hint)
 
 
-def _whole(layout: CtxLayout, ctx: bytes) -> bytearray:
+def _whole(layout: CtxLayout, ctx: bytes | bytearray) -> bytearray:
     """The context at its full size (bpf_ctx_init): what is missing is zero, what is too much must be zero."""
     if len(ctx) > PAGE_SIZE or any(ctx[layout.size :]):
         raise refuse(
@@ -118,7 +118,9 @@ def check_sum(skb: SkBuff) -> None:
         )
 
 
-def make_skb(memory: Memory, data: bytes, ctx: bytes, interfaces: Interfaces, *, linear: int | None = None) -> SkBuff:
+def make_skb(
+    memory: Memory, data: bytes, ctx: bytes | bytearray, interfaces: Interfaces, *, linear: int | None = None
+) -> SkBuff:
     """The skb of a run (bpf_prog_test_run_skb).
 
     Args:
@@ -172,7 +174,7 @@ def _check_skb_ctx(ctx: bytearray, size: int) -> None:
         raise refuse(EINVAL, f"a gso_segs of {segments}", f"it is at most {_MAX_GSO_SEGS}")
 
 
-def skb_ctx(skb: SkBuff, ctx: bytes) -> bytes:
+def skb_ctx(skb: SkBuff, ctx: bytes | bytearray) -> bytes:
     """The struct __sk_buff after a run; b"" where none was given."""
     if not ctx:
         return b""
@@ -182,7 +184,7 @@ def skb_ctx(skb: SkBuff, ctx: bytes) -> bytes:
     return bytes(result)
 
 
-def make_xdp(memory: Memory, data: bytes, ctx: bytes, interfaces: Interfaces) -> XdpFrame:
+def make_xdp(memory: Memory, data: bytes, ctx: bytes | bytearray, interfaces: Interfaces) -> XdpFrame:
     """The xdp frame of a run (bpf_prog_test_run_xdp).
 
     Args:
@@ -233,7 +235,7 @@ def _check_queue(ctx: bytearray, ifindex: int, queue: int, interfaces: Interface
         raise refuse(EINVAL, f"rx_queue_index {queue} of an interface with {interfaces[ifindex]} queues")
 
 
-def xdp_ctx(frame: XdpFrame, ctx: bytes) -> bytes:
+def xdp_ctx(frame: XdpFrame, ctx: bytes | bytearray) -> bytes:
     """The struct xdp_md after a run, as it was given but for the borders; b"" where none was given."""
     if not ctx:
         return b""
@@ -243,7 +245,7 @@ def xdp_ctx(frame: XdpFrame, ctx: bytes) -> bytes:
     return bytes(result)
 
 
-def check_syscall(data: bytes, ctx: bytes, repeat: int, least: int) -> None:
+def check_syscall(data: bytes, ctx: bytes | bytearray, repeat: int, least: int) -> None:
     """What a syscall program takes: a context, and nothing else (bpf_prog_test_run_syscall).
 
     Args:

@@ -371,7 +371,7 @@ def prog_test_run(
     *,
     data: bytes | None = None,
     data_out: ctypes.Array[ctypes.c_char] | None = None,
-    ctx: bytes | None = None,
+    ctx: bytes | bytearray | None = None,
     ctx_out: ctypes.Array[ctypes.c_char] | None = None,
     repeat: int = 0,
     flags: int = 0,
@@ -385,7 +385,7 @@ def prog_test_run(
         fd: the program.
         data: the packet.
         data_out: buffer for the packet afterwards. Its size must not be 0: the kernel would write without bounds.
-        ctx: the context; copied, never changed in place.
+        ctx: the context; bytes are copied, a bytearray is what the kernel reads and, for syscall programs, writes.
         ctx_out: buffer for the context afterwards.
         repeat: how many runs; 0 is one.
         flags: BPF_F_TEST_*.
@@ -398,7 +398,10 @@ def prog_test_run(
     """
     if data_out is not None and not len(data_out):
         raise ValueError("an output buffer of 0 bytes makes the kernel write without bounds")
-    ctx_in = ctypes.create_string_buffer(ctx, len(ctx)) if ctx else None
+    ctx_in: ctypes.Array[ctypes.c_char] | None = None
+    if ctx:
+        own = ctx if isinstance(ctx, bytearray) else bytearray(ctx)
+        ctx_in = (ctypes.c_char * len(own)).from_buffer(own)
     values: dict[str, int | bytes] = {
         "prog_fd": fd.fileno(),
         "data_in": address_of(data) if data else 0,
@@ -426,7 +429,7 @@ def prog_test_run(
         ctx=ctypes.string_at(ctx_out, min(answer["ctx_size_out"], len(ctx_out))) if ctx_out is not None else b"",
         data_size=answer["data_size_out"],
         ctx_size=answer["ctx_size_out"],
-        ctx_in=ctx_in.raw if ctx_in is not None else b"",
+        ctx_in=ctx_in.raw if ctx_in is not None and not isinstance(ctx, bytearray) else b"",
     )
 
 

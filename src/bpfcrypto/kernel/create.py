@@ -13,6 +13,7 @@ from types import MappingProxyType
 from bpfcrypto.abi.maps import RINGS, UNTYPED, MapFlag, MapType, Pinning
 from bpfcrypto.abi.ringbuf import ring_size
 from bpfcrypto.btf.types import Btf
+from bpfcrypto.engine import Map
 from bpfcrypto.errors import MapError, MapTypeError, ObjectError, SyscallError
 from bpfcrypto.kernel import bpf, pin
 from bpfcrypto.kernel.fd import Fd
@@ -32,6 +33,7 @@ def create_maps(
     *,
     pin_directory: str | os.PathLike[str] | None,
     reuse: Mapping[str, str | os.PathLike[str]] = MappingProxyType({}),
+    given: Mapping[str, Map] = MappingProxyType({}),
 ) -> dict[str, KernelMap]:
     """Create every map of an object, filled as the object says; program arrays stay empty until their programs are loaded.
 
@@ -42,6 +44,7 @@ def create_maps(
         pin_directory: where maps that are pinned by name live: one that is there is used, one that is not is pinned. None: no
             map is pinned.
         reuse: pins by the names of maps: one that is there is used, one that is not stays away.
+        given: live maps that stand in for some of them, as they are.
 
     Raises:
         ObjectError: there is no map of a name in ``reuse``.
@@ -54,7 +57,10 @@ def create_maps(
     with ExitStack() as undo:
         kept = set()
         for name, spec in specs.items():
-            if name in reuse and (found := _reuse(Path(reuse[name]), spec, btf)) is not None:
+            found = _duplicate(given[name]) if name in given else None
+            if found is None and name in reuse:
+                found = _reuse(Path(reuse[name]), spec, btf)
+            if found is not None:
                 undo.callback(found.close)
                 maps[name] = found
                 kept.add(name)
@@ -73,6 +79,12 @@ def create_maps(
                 _fill_data(made, name)
         undo.pop_all()
     return maps
+
+
+def _duplicate(given: Map) -> KernelMap:
+    if not isinstance(given, KernelMap):
+        raise MapTypeError(f"map '{given.name}' is of another engine", hint="load both collections with one engine")
+    return live_map(given.fd.duplicate(), given.spec, given.btf)
 
 
 def _create(spec: MapSpec, btf: Btf | None, btf_fd: Fd | None) -> KernelMap:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from bpfcrypto.abi.maps import MapFlag, MapType
 from bpfcrypto.abi.progs import ProgType
 from bpfcrypto.btf.reader import read_btf
-from bpfcrypto.engine import Capabilities, Source, Verdict
+from bpfcrypto.engine import Capabilities, Map, Source, Verdict
 from bpfcrypto.errors import BpfCryptoError
 from bpfcrypto.kernel import pin
 from bpfcrypto.kernel.collection import KernelCollection
@@ -21,7 +21,7 @@ from bpfcrypto.kernel.loading import Loading
 from bpfcrypto.kernel.maps import KernelMap
 from bpfcrypto.kernel.maps_keyless import live_map
 from bpfcrypto.kernel.program import KernelProgram
-from bpfcrypto.source import as_judged, choose_programs, read_source
+from bpfcrypto.source import as_judged, check_given, choose_programs, read_source
 from bpfcrypto.spec import CollectionSpec, MapSpec, ProgramSpec
 
 if TYPE_CHECKING:
@@ -62,19 +62,21 @@ class KernelEngine:
         source: Source | CollectionSpec,
         *,
         programs: Iterable[str] | None = None,
+        maps: Mapping[str, Map] | None = None,
         reuse: Mapping[str, PathLike] = MappingProxyType({}),
     ) -> KernelCollection:
-        """Load an object's programs and create all its maps.
+        """Load an object's programs and create its maps.
 
         Args:
             source: a path, the bytes of an ELF file, or a spec.
             programs: names of the programs to load; None loads every one that is marked for loading.
+            maps: live maps that stand in for maps of the object; the collection has descriptors of its own to them.
             reuse: pins by the names of maps: where a map is pinned, the programs use it as it is, contexts included; where nothing
                 is, a map is made and not pinned.
 
         Raises:
             ObjectError: the object cannot be used, or has no such program or map.
-            MapTypeError: a pinned map is of another shape.
+            MapTypeError: a live or pinned map is of another shape than the object's, or of another engine.
             VerifierError: the kernel rejects a program; the whole log is in the error.
             NotSupportedError: it needs a kfunc or feature that this kernel does not have.
             PrivilegeError: a capability is missing.
@@ -82,7 +84,8 @@ class KernelEngine:
         """
         spec = read_source(source)
         chosen = choose_programs(spec, programs)
-        with Loading(spec, chosen, pin_directory=self._pin_directory, reuse=reuse) as loading:
+        check_given(spec, maps or {})
+        with Loading(spec, chosen, pin_directory=self._pin_directory, given=maps or {}, reuse=reuse) as loading:
             for program in chosen:
                 loading.load(program, log=self._log)
             return loading.finish()

@@ -15,7 +15,7 @@ from types import MappingProxyType, TracebackType
 from typing import Self
 
 from bpfcrypto.abi.maps import MapType
-from bpfcrypto.engine import Verdict
+from bpfcrypto.engine import Map, Verdict
 from bpfcrypto.errors import NotSupportedError, VerifierError
 from bpfcrypto.kernel.collection import KernelCollection
 from bpfcrypto.kernel.create import create_maps, put_fd
@@ -37,6 +37,7 @@ class Loading:
         spec: the object.
         chosen: the programs that will be loaded.
         pin_directory: where maps that are pinned by name live; None pins nothing.
+        given: live maps that stand in for some of the object's.
         reuse: pins of maps, by name, to be used where there are such.
     """
 
@@ -46,16 +47,20 @@ class Loading:
         chosen: tuple[ProgramSpec, ...],
         *,
         pin_directory: str | os.PathLike[str] | None = None,
+        given: Mapping[str, Map] = MappingProxyType({}),
         reuse: Mapping[str, str | os.PathLike[str]] = MappingProxyType({}),
     ) -> None:
         spec = self._spec = with_configuration(spec)
+        self._given = given
         self._infos: dict[str, Infos] = {}
         self._programs: dict[str, KernelProgram] = {}
         with ExitStack() as undo:
             self._btf_fd = self._load_types(chosen)
             if self._btf_fd is not None:
                 undo.callback(self._btf_fd.close)
-            self._maps = create_maps(spec.maps, spec.btf, self._btf_fd, pin_directory=pin_directory, reuse=reuse)
+            self._maps = create_maps(
+                spec.maps, spec.btf, self._btf_fd, pin_directory=pin_directory, given=given, reuse=reuse
+            )
             for made in self._maps.values():
                 undo.callback(made.close)
             self._undo = undo.pop_all()
@@ -103,8 +108,8 @@ class Loading:
 
     def finish(self) -> KernelCollection:
         """Hand over maps and programs; a slot of a program array whose program was not chosen stays empty."""
-        for made in self._maps.values():
-            if made.spec.type is MapType.PROG_ARRAY:
+        for map_name, made in self._maps.items():
+            if made.spec.type is MapType.PROG_ARRAY and map_name not in self._given:
                 for index, name in made.spec.slots.items():
                     if name in self._programs:
                         put_fd(made, index, self._programs[name].fd)

@@ -102,6 +102,11 @@ class KernelMap:
         return self.info.id
 
     @property
+    def btf(self) -> Btf | None:
+        """The types that ``spec.key_type`` and ``spec.value_type`` refer to; None where they are not known."""
+        return self._btf
+
+    @property
     def value_bytes(self) -> int:
         """Bytes of a value as user space sees it."""
         return self._value_bytes

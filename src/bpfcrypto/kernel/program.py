@@ -106,7 +106,7 @@ class KernelProgram:
         self,
         data: bytes = b"",
         *,
-        ctx: bytes = b"",
+        ctx: bytes | bytearray = b"",
         repeat: int = 1,
         cpu: int | None = None,
         flags: RunFlag = RunFlag.NONE,
@@ -115,13 +115,15 @@ class KernelProgram:
 
         Args:
             data: the packet, from its Ethernet header; nothing for syscall programs.
-            ctx: struct __sk_buff, struct xdp_md, or a syscall program's context.
+            ctx: struct __sk_buff, struct xdp_md, or a syscall program's context. A syscall program works on a bytearray itself,
+                of which no copy is made here.
             repeat: 0 or 1 is one run; syscall programs take no more.
             cpu: where it runs: this thread is bound to that CPU for the call. None leaves the thread where it is.
             flags: CHECKSUM_COMPLETE, for skbs.
 
         Returns:
-            What the run gave. ``ctx`` is filled only when one was given, since asking for it changes what the program sees.
+            What the run gave. ``ctx`` is filled only when one was given, since asking for it changes what the program sees, and
+            it is not the caller's own memory.
 
         Raises:
             SyscallError: the kernel refuses the arguments; ENXIO: there is no such CPU; EBADMSG: the program broke the known sum.

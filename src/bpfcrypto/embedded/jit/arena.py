@@ -134,7 +134,7 @@ class Arena:
     def _begin(self) -> RunState:
         """The first helper of a run is called."""
         surface = self._surface
-        memory = MachineMemory(surface.memory)
+        memory = MachineMemory(surface.world.memory)
         memory.record = self.running.record
         spec = self._code.interpreter.spec
         state = RunState(memory, spec, self._cpu, trace=surface.trace, interfaces=surface.interfaces, user=surface.user)
@@ -151,8 +151,8 @@ class Arena:
             if running.pending is not None:
                 words[RETVAL] = self._code.end(running, self.running.address) & _U32
             end_round(state, words[RETVAL])
-            before, self.token = self.token, self._surface.rcu.enter()
-            self._surface.rcu.leave(before)  # what this run has freed may go
+            before, self.token = self.token, self._surface.world.rcu.enter()
+            self._surface.world.rcu.leave(before)  # what this run has freed may go
             state.tail_calls = 0
             if last:
                 assert state.packet is not None

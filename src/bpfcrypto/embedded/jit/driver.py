@@ -70,9 +70,9 @@ class Driver:
         self._code = code
         self._surface = surface
         self._run_whole = run_whole
-        self._cpus = surface.cpus
-        self._rcu = surface.rcu
-        self._arenas: list[Arena | None] = [None] * surface.cpus.count
+        self._cpus = surface.world.cpus
+        self._rcu = surface.world.rcu
+        self._arenas: list[Arena | None] = [None] * surface.world.cpus.count
         self._run_batch = _RUN_MANY(runtime.address("run_batch"))
 
     def arena(self, cpu: int) -> Arena:
@@ -91,7 +91,7 @@ class Driver:
             wanted: the CPU, which exists; None for any.
         """
         cpus, rcu = self._cpus, self._rcu
-        cpu = cpus.take(wanted)
+        cpu = cpus.take(wanted, user=self._surface)
         if cpu is None:
             return None
         try:
@@ -116,7 +116,7 @@ class Driver:
 
     def run_many(self, packets: PacketBuffer, wanted: int | None) -> RunResults | None:
         """Run the program once on each packet, in order; None where the ordinary path has to, and nothing was run."""
-        cpu = self._cpus.take(wanted)
+        cpu = self._cpus.take(wanted, user=self._surface)
         if cpu is None:
             return None
         try:
@@ -165,7 +165,7 @@ class Driver:
         name = self._code.interpreter.spec.name
         if wanted is not None and not 0 <= wanted < self._cpus.count:
             raise refuse(ENXIO, f"there is no CPU {wanted}")
-        cpu = self._cpus.take(wanted)
+        cpu = self._cpus.take(wanted, user=self._surface)
         if cpu is None:
             raise refuse(EDEADLK, f"program '{name}' on a capture inside a run", "start it after the other")
         try:
