@@ -101,6 +101,14 @@ def test_other_files_are_refused(head: bytes) -> None:
         strip_debug(head.ljust(64, b"\0"), source="x.o")
 
 
+def test_a_section_table_beyond_all_memory() -> None:
+    """An offset that no file has is an ElfError."""
+    damaged = bytearray((Path(__file__).resolve().parents[1] / "bpf/kfuncs_weak.bpf.o").read_bytes()[:64])
+    struct.pack_into("<Q", damaged, 43, 549_755_813_888)
+    with pytest.raises(ElfError, match="damaged object file"):
+        strip_debug(bytes(damaged))
+
+
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_any_bytes_give_an_object_or_an_error(data: st.DataObject) -> None:

@@ -65,7 +65,7 @@ def strip_debug(elf: bytes, *, source: str = "<bytes>") -> bytes:
     """
     try:
         return _strip(elf, source)
-    except (struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
+    except (struct.error, IndexError, UnicodeDecodeError, ValueError, OverflowError) as error:
         raise ElfError(f"damaged object file: {error}", source=source) from error
 
 

@@ -120,6 +120,11 @@ class EmbeddedProgram:
         return self.spec.type
 
     @property
+    def memory(self) -> Memory:
+        """The address space that it runs in, its packets and stack apart."""
+        return self._surface.world.memory
+
+    @property
     def home(self) -> object:
         """What only the programs and maps of its collection have in common."""
         return self._surface
