@@ -38,6 +38,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     pytest.skip(f"needs a kernel: {reason}")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_code(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is compiled is kept for this session, where it is not said where; never in the user's own folder."""
+    os.environ.setdefault("BPFCRYPTO_CACHE", str(tmp_path_factory.mktemp("code")))
+
+
 @pytest.fixture
 def kernel_engine() -> Iterator[KernelEngine]:
     """The kernel engine; the test must be marked ``kernel``."""
