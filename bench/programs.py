@@ -91,7 +91,7 @@ class Compiled:
         assert machine is not None
         memory = MachineMemory(program.memory)
         frame = make_xdp(memory, PACKET, b"", {1: 1})
-        running = machine.runs.start(RunState(memory, program.spec, packet=frame))
+        running = machine.runs.start(0, RunState(memory, program.spec, packet=frame))
         memory.record = running.record
 
         def run(rounds: int) -> float:

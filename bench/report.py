@@ -20,7 +20,8 @@ Measured on {machine}.
 TITLES = {
     "programs": "Programs as machine code: time / the kernel's",
     "AES": "AES in machine code: speed / OpenSSL's",
-    "captures": "Captures: speed",
+    "captures": "Captures, from file to file",
+    "calls": "Calls for one packet",
     "compiling": "Compiling",
     "verifier": "The verifier",
     "interpreter": "The interpreter",
