@@ -13,14 +13,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EDEADLK, ENXIO
+from threading import get_ident
 
 from bpfcrypto.embedded.testrun import refuse
-
-
-class _Mine(threading.local):
-    """The CPU that this thread holds."""
-
-    cpu: int | None = None
 
 
 class CpuPool:
@@ -35,39 +30,39 @@ class CpuPool:
         self._free = set(range(count))
         self._changed = threading.Condition()
         self._waiting = 0
-        self._mine = _Mine()
+        self._owners = [0] * count  # threads by their number, which is never 0
         self._users: list[tuple[object, ...]] = [()] * count
 
-    def take(self, wanted: int | None = None, *, user: object = None) -> int | None:
+    def take(self, wanted: int | None = None, users: tuple[object, ...] = (None,)) -> int | None:
         """A CPU, which goes back by :meth:`give`; None where this thread holds one already.
 
         Args:
             wanted: which, of those that there are; None for any.
-            user: for whom, so that :meth:`wait_idle` knows.
+            users: for whom, so that :meth:`wait_idle` knows.
         """
-        mine = self._mine
-        if mine.cpu is not None:
+        thread = get_ident()
+        if thread in self._owners:
             return None
         cpu = wanted or 0
         try:
             self._free.remove(cpu)
         except KeyError:
             cpu = self._wait(wanted)
-        mine.cpu = cpu
-        self._users[cpu] = (user,)
+        self._owners[cpu] = thread
+        self._users[cpu] = users
         return cpu
 
     def give(self, cpu: int) -> None:
         """Give a CPU back."""
-        self._mine.cpu = None
+        self._owners[cpu] = 0
         self._users[cpu] = ()
         self._free.add(cpu)
-        self._tell()
+        if self._waiting:  # who comes to wait after this looks first
+            self._tell()
 
     def _tell(self) -> None:
-        if self._waiting:  # who comes to wait after this looks first
-            with self._changed:
-                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
 
     def _wait(self, wanted: int | None) -> int:
         with self._changed:
@@ -97,10 +92,9 @@ class CpuPool:
         """
         if wanted is not None and not 0 <= wanted < self.count:
             raise refuse(ENXIO, f"there is no CPU {wanted}", f"CPUs of this engine: 0 to {self.count - 1}")
-        cpu = self.take(wanted, user=user)
+        cpu = self.take(wanted, (user,))
         if cpu is None:
-            held = self._mine.cpu
-            assert held is not None
+            held = self._owners.index(get_ident())
             if wanted not in (None, held):
                 raise refuse(EDEADLK, f"a run on CPU {wanted} inside one on CPU {held}", "start it after the other")
             outside = self._users[held]
@@ -118,10 +112,11 @@ class CpuPool:
 
     def wait_idle(self, user: object = None) -> None:
         """Wait until no other thread holds a CPU for ``user``."""
-        own = self._mine.cpu
+        own = get_ident()
 
         def idle() -> bool:
-            return not any(cpu != own and any(each is user for each in found) for cpu, found in enumerate(self._users))
+            holders = zip(self._owners, self._users, strict=True)
+            return not any(thread != own and any(each is user for each in users) for thread, users in holders)
 
         with self._changed:
             self._waiting += 1

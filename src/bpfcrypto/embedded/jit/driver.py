@@ -71,7 +71,9 @@ class Driver:
         self._surface = surface
         self._run_whole = run_whole
         self._cpus = surface.world.cpus
-        self._rcu = surface.world.rcu
+        self._users = (surface,)
+        self._take, self._give = self._cpus.take, self._cpus.give
+        self._enter, self._leave = surface.world.rcu.enter, surface.world.rcu.leave
         self._arenas: list[Arena | None] = [None] * surface.world.cpus.count
         self._run_batch = _RUN_MANY(runtime.address("run_batch"))
 
@@ -90,19 +92,18 @@ class Driver:
             repeat: how often.
             wanted: the CPU, which exists; None for any.
         """
-        cpus, rcu = self._cpus, self._rcu
-        cpu = cpus.take(wanted, user=self._surface)
+        cpu = self._take(wanted, self._users)
         if cpu is None:
             return None
         try:
             if self._surface.closed:
                 return None
             arena = self._arenas[cpu] or self.arena(cpu)
-            arena.token = rcu.enter()
+            arena.token = self._enter()
             try:
                 how = arena.run(data, repeat)
             finally:
-                rcu.leave(arena.token)
+                self._leave(arena.token)
             if type(how) is RunResult:
                 return how
             if how != _TOUCHED:
@@ -112,11 +113,11 @@ class Driver:
                 arena.raise_pending()
             return RunResult(words[RETVAL], arena.result, b"", words[DURATION] // repeat, arena.effects)
         finally:
-            cpus.give(cpu)
+            self._give(cpu)
 
     def run_many(self, packets: PacketBuffer, wanted: int | None) -> RunResults | None:
         """Run the program once on each packet, in order; None where the ordinary path has to, and nothing was run."""
-        cpu = self._cpus.take(wanted, user=self._surface)
+        cpu = self._cpus.take(wanted, self._users)
         if cpu is None:
             return None
         try:
@@ -165,7 +166,7 @@ class Driver:
         name = self._code.interpreter.spec.name
         if wanted is not None and not 0 <= wanted < self._cpus.count:
             raise refuse(ENXIO, f"there is no CPU {wanted}")
-        cpu = self._cpus.take(wanted, user=self._surface)
+        cpu = self._cpus.take(wanted, self._users)
         if cpu is None:
             raise refuse(EDEADLK, f"program '{name}' on a capture inside a run", "start it after the other")
         try:
@@ -177,11 +178,11 @@ class Driver:
 
     def call(self, arena: Arena, function: Callable[[int, int], int], argument: int) -> int:
         """Call a function of the runtime that runs programs; raise what a run has raised."""
-        arena.token = self._rcu.enter()
+        arena.token = self._enter()
         try:
             result = function(arena.record_address, argument)
         finally:
-            self._rcu.leave(arena.token)
+            self._leave(arena.token)
         if arena.words[STOPPED]:
             arena.raise_pending()
         return result
