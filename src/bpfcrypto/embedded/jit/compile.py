@@ -79,8 +79,13 @@ def is_available() -> bool:
     return True
 
 
-@cache
 def _llvm() -> Any:
+    with _LOCK:
+        return _initialised()
+
+
+@cache
+def _initialised() -> Any:
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()

@@ -7,6 +7,7 @@ Python's lock for the run, and makes the RunResult.
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable
 from functools import cache as memoise
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from bpfcrypto.engine import RunResult
 if TYPE_CHECKING:
     from bpfcrypto.embedded.jit.arena import Arena
 
+_lock = threading.Lock()
 _SYMBOL = "run_packet"
 _METH_FASTCALL = 0x80
 _NAME = b"run_packet"
@@ -105,8 +107,13 @@ class _MethodDef(ctypes.Structure):
     )
 
 
-@memoise
 def _definition() -> tuple[_MethodDef, Unit]:
+    with _lock:  # two threads that both made one would leave a function without its code
+        return _made_once()
+
+
+@memoise
+def _made_once() -> tuple[_MethodDef, Unit]:
     from bpfcrypto.embedded.jit.arena import DURATION, OUT, OUT_SIZE, RETVAL
 
     text = _TEXT.format(retval=RETVAL, out=OUT, out_size=OUT_SIZE, duration=DURATION)
