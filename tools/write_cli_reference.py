@@ -26,7 +26,7 @@ a `hint:` line where there is something to do.
 |---|---|
 | 0 | it worked; every program was accepted |
 | 1 | a program was rejected, a file is damaged, a run failed |
-| 2 | wrong usage; an interface, namespace or hook that does not exist or is taken |
+| 2 | wrong usage; an interface, namespace, hook or pin that does not exist or is taken |
 | 3 | not supported here: a kernel, capability or package is missing |
 
 [Values and JSON](cli-values.md) says what `--set` takes and what `--json` prints.

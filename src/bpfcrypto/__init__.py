@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from bpfcrypto.errors import MapError as MapError
     from bpfcrypto.errors import NotSupportedError as NotSupportedError
     from bpfcrypto.errors import ObjectError as ObjectError
+    from bpfcrypto.errors import PinError as PinError
     from bpfcrypto.errors import PrivilegeError as PrivilegeError
     from bpfcrypto.errors import RunError as RunError
     from bpfcrypto.errors import SyscallError as SyscallError
@@ -76,7 +77,7 @@ _HOMES = {
     ),
     "bpfcrypto.errors": (
         "BpfCryptoError CaptureError CompileError ContextError InternalError KeyNotFoundError LinkError MapError "
-        "NotSupportedError ObjectError PrivilegeError RunError SyscallError VerifierError"
+        "NotSupportedError ObjectError PinError PrivilegeError RunError SyscallError VerifierError"
     ),
     "bpfcrypto.link": "Attachable Link Order",
     "bpfcrypto.loader.load": "load_spec",

@@ -11,6 +11,7 @@
       NotSupportedError         a probe said no: .feature .requires
       PrivilegeError            a capability is missing (also PermissionError)
       SyscallError              the kernel (or the embedded engine in its place) refused a command (also OSError)
+        PinError                  nothing can be pinned there, or nothing of that kind is
       MapError                  a map operation failed: .errno
         KeyNotFoundError          no such key (also KeyError)
         MapFullError              no room for another element
@@ -191,6 +192,10 @@ class SyscallError(BpfCryptoError, OSError):
         BpfCryptoError.__init__(self, f"{text}: {detail}" if detail else text, hint=hint)
         self.command = command
         self.errno = errno
+
+
+class PinError(SyscallError):
+    """Nothing can be pinned at that place, or nothing of that kind is."""
 
 
 class MapError(BpfCryptoError):

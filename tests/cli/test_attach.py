@@ -137,7 +137,7 @@ def test_a_map_that_cannot_be_pinned(network: str, pins: Path, capsys: pytest.Ca
     before = set(pins.iterdir())
     shared = ("--pin-map", f"counters={pins / 'counters'}", "--pin-map", f"link_key={pins / 'no/where'}")
 
-    assert attach(network, pins / "send", *shared) == REJECTED
+    assert attach(network, pins / "send", *shared) == USAGE
 
     assert "mkdir" in capsys.readouterr().err
     assert set(pins.iterdir()) == before
@@ -157,6 +157,13 @@ def test_maps_that_are_none(
     assert shown(capsys, network) == []
 
 
+def test_a_pin_outside_a_bpf_filesystem(network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing can be pinned, nothing is attached."""
+    assert attach(network, tmp_path / "pin") == USAGE
+    assert "is not in a BPF file system" in capsys.readouterr().err
+    assert shown(capsys, network) == []
+
+
 REFUSALS = [
     ({"interface": "nope"}, (), USAGE, "no interface 'nope'", "there are: "),
     ({"program": "setup"}, (), USAGE, "of type SYSCALL", "bpfcrypto run"),
@@ -166,7 +173,7 @@ REFUSALS = [
     ({"program": "xdp_receive", "interface": "b"}, (), USAGE, "EBUSY", "bpfcrypto links"),
     ({"program": "xdp_receive", "interface": "b"}, ("--hook", "xdp-generic"), USAGE, "EEXIST", "other mode"),
     ({}, ("--netns", "no-such"), USAGE, "no network namespace", "ip netns add"),
-    ({}, ("--after", "/sys/fs/bpf/no-such"), REJECTED, "BPF_OBJ_GET", "nothing is pinned"),
+    ({}, ("--after", "/sys/fs/bpf/no-such"), USAGE, "BPF_OBJ_GET", "nothing is pinned"),
 ]
 
 
@@ -202,7 +209,7 @@ def test_detach_goes_on_after_an_error(network: str, pins: Path, capsys: pytest.
     """A pin that is none is reported, and the others are detached."""
     assert attach(network, pins / "send") == OK
 
-    assert main(["detach", str(pins / "none"), str(pins / "send")]) == REJECTED
+    assert main(["detach", str(pins / "none"), str(pins / "send")]) == USAGE
 
     assert "nothing is pinned there" in capsys.readouterr().err
     assert shown(capsys, network) == []

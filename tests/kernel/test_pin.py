@@ -9,7 +9,8 @@ import pytest
 
 from bpfcrypto.abi.maps import MapType
 from bpfcrypto.abi.progs import ProgType
-from bpfcrypto.errors import SyscallError
+from bpfcrypto.errors import PinError
+from bpfcrypto.kernel import pin
 from bpfcrypto.kernel.collection import KernelCollection
 from bpfcrypto.kernel.engine import KernelEngine
 
@@ -45,7 +46,7 @@ def test_places_that_do_not_work(
     """An existing name and a missing directory are told apart."""
     cipher.maps["contexts"].pin(bpf_directory / "taken")
 
-    with pytest.raises(SyscallError, match="BPF_OBJ_PIN") as caught:
+    with pytest.raises(PinError, match="BPF_OBJ_PIN") as caught:
         cipher.programs["encrypt"].pin(bpf_directory / name)
     assert caught.value.errno == number
     assert caught.value.hint is not None
@@ -53,17 +54,28 @@ def test_places_that_do_not_work(
 
 
 def test_not_a_bpf_filesystem(tmp_path: Path, cipher: KernelCollection) -> None:
-    """Any other file system is named as such, with the command that helps."""
-    with pytest.raises(SyscallError) as caught:
+    """Any other file system is named as such, and nobody is told to mount over it."""
+    with pytest.raises(PinError) as caught:
         cipher.maps["contexts"].pin(tmp_path / "pin")
 
-    assert caught.value.hint is not None
-    assert f"mount -t bpf bpf {tmp_path}" in caught.value.hint
+    assert caught.value.hint == f"'{tmp_path}' is not in a BPF file system: pin below one, such as /sys/fs/bpf"
+
+
+def test_no_bpf_filesystem_where_it_belongs(
+    cipher: KernelCollection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is mounted at the usual place: the hint is the command that mounts it, whatever errno the place gives."""
+    monkeypatch.setattr(pin, "DEFAULT_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(pin, "_NOT_MOUNTED", f"mount -t bpf bpf {tmp_path}")
+
+    with pytest.raises(PinError) as caught:
+        cipher.maps["contexts"].pin(tmp_path / "pin")
+    assert caught.value.hint == f"mount -t bpf bpf {tmp_path}"
 
 
 def test_nothing_there(tmp_path: Path, kernel_engine: KernelEngine) -> None:
     """Opening what is not pinned says so."""
-    with pytest.raises(SyscallError, match="BPF_OBJ_GET: ENOENT") as caught:
+    with pytest.raises(PinError, match="BPF_OBJ_GET: ENOENT") as caught:
         kernel_engine.open_map(tmp_path / "missing")
 
     assert caught.value.hint == "nothing is pinned there"
@@ -74,7 +86,7 @@ def test_wrong_kind(bpf_directory: Path, kernel_engine: KernelEngine, cipher: Ke
     cipher.maps["contexts"].pin(bpf_directory / "m")
     cipher.programs["encrypt"].pin(bpf_directory / "p")
 
-    with pytest.raises(SyscallError, match="is a map, not a prog"):
+    with pytest.raises(PinError, match="is a map, not a prog"):
         kernel_engine.open_program(bpf_directory / "m")
-    with pytest.raises(SyscallError, match="is a prog, not a map"):
+    with pytest.raises(PinError, match="is a prog, not a map"):
         kernel_engine.open_map(bpf_directory / "p")

@@ -12,7 +12,7 @@ import click
 
 from bpfcrypto.cli.main import NOT_SUPPORTED, OK, REJECTED, USAGE, print_error
 from bpfcrypto.cli.render import note, print_json, print_table
-from bpfcrypto.errors import ContextError, MapError, SyscallError
+from bpfcrypto.errors import ContextError, MapError
 
 if TYPE_CHECKING:
     from bpfcrypto.context import Slot
@@ -37,11 +37,6 @@ def _explained(command: _Command[_Given]) -> _Command[_Given]:
             print_error(error)
             return _REFUSED.get(error.parameter, REJECTED)
         except MapError as error:
-            print_error(error)
-            return USAGE
-        except SyscallError as error:
-            if error.command != "BPF_OBJ_GET":
-                raise
             print_error(error)
             return USAGE
 

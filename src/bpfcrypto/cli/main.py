@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import click
 
 from bpfcrypto import __version__
-from bpfcrypto.errors import BpfCryptoError, LinkError, NotSupportedError, PrivilegeError, VerifierError
+from bpfcrypto.errors import BpfCryptoError, LinkError, NotSupportedError, PinError, PrivilegeError, VerifierError
 
 OK, REJECTED, USAGE, NOT_SUPPORTED = range(4)
 """Exit codes."""
@@ -102,6 +102,7 @@ _CODES: dict[type[BpfCryptoError], int] = {
     NotSupportedError: NOT_SUPPORTED,
     PrivilegeError: NOT_SUPPORTED,
     LinkError: USAGE,  # a place that does not exist, or is taken
+    PinError: USAGE,
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from bpfcrypto.errors import SyscallError
+from bpfcrypto.errors import PinError, SyscallError
 from bpfcrypto.kernel import bpf
 from bpfcrypto.kernel.fd import Fd
 
@@ -26,7 +26,8 @@ _HINTS = {
     ("BPF_OBJ_GET", errno.EACCES): "this user may not read that pin, or it is not in a BPF file system",
     ("BPF_OBJ_GET", errno.EPERM): "this user may not open that pin",
 }
-_NOT_BPFFS = "that is not a BPF file system: 'mount -t bpf bpf {directory}', or pin below " + DEFAULT_DIRECTORY
+_NOT_BPFFS = "'{directory}' is not in a BPF file system: pin below one, such as " + DEFAULT_DIRECTORY
+_NOT_MOUNTED = f"there is no BPF file system: 'mount -t bpf bpf {DEFAULT_DIRECTORY}'"
 
 
 def place(path: PathLike) -> Path:
@@ -38,7 +39,7 @@ def pin(fd: Fd, path: PathLike) -> None:
     """Pin a map, program or link.
 
     Raises:
-        SyscallError: the path exists, its directory does not, or it is not in a BPF file system.
+        PinError: the path exists, its directory does not, or it is not in a BPF file system.
     """
     _explained(lambda: bpf.obj_pin(fd, path), path)
 
@@ -51,13 +52,13 @@ def open_pinned(path: PathLike, kind: str) -> Fd:
         kind: ``map``, ``prog`` or ``link``.
 
     Raises:
-        SyscallError: nothing is pinned there, or something of another kind (EINVAL).
+        PinError: nothing is pinned there, or something of another kind (EINVAL).
     """
     fd = _explained(lambda: bpf.obj_get(path), path)
     found = kind_of(fd)
     if found != kind:
         fd.close()
-        raise SyscallError("BPF_OBJ_GET", errno.EINVAL, detail=f"'{os.fspath(path)}' is a {found}, not a {kind}")
+        raise PinError("BPF_OBJ_GET", errno.EINVAL, detail=f"'{os.fspath(path)}' is a {found}, not a {kind}")
     return fd
 
 
@@ -72,6 +73,15 @@ def _explained(call: Callable[[], _Result], path: PathLike) -> _Result:
         return call()
     except SyscallError as error:
         hint = _HINTS.get((error.command, error.errno or 0))
-        if error.command == "BPF_OBJ_PIN" and error.errno in (errno.EPERM, errno.EINVAL):
-            hint = _NOT_BPFFS.format(directory=Path(path).parent)
-        raise SyscallError(error.command, error.errno or 0, detail=f"'{os.fspath(path)}'", hint=hint) from None
+        directory = Path(path).parent
+        if error.command == "BPF_OBJ_PIN" and directory.is_dir() and not _is_bpffs(directory):
+            hint = _NOT_MOUNTED if directory == Path(DEFAULT_DIRECTORY) else _NOT_BPFFS.format(directory=directory)
+        raise PinError(error.command, error.errno or 0, detail=f"'{os.fspath(path)}'", hint=hint) from None
+
+
+def _is_bpffs(directory: Path) -> bool:
+    """Whether a directory is in a BPF file system: the errno does not tell, it is the other file system's own."""
+    device = directory.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+        return any(f" {number} " in mount and " - bpf " in mount for mount in mounts)
