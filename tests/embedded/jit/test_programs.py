@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -23,13 +27,26 @@ DIFFERENT_EACH_TIME = re.compile(r"random|ktime|jiffies|clock|\) \S?= r10\b|, r1
 
 def outcome(spec: CollectionSpec, *, jit: bool) -> object:
     """What can be seen of two runs, or how they failed. None where addresses show: then it is not the same at other addresses."""
-    with EmbeddedEngine(jit=jit, verify=jit) as engine, engine.load(spec) as loaded:
+    with kept_storage(), EmbeddedEngine(jit=jit, verify=jit) as engine, engine.load(spec) as loaded:
         found = [one_run(loaded) for _ in range(2)], contents(loaded)
         if not jit:
             with engine.load(spec) as elsewhere:
                 again = [one_run(elsewhere) for _ in range(2)], contents(elsewhere)
             return found if again == found else None
         return found
+
+
+@contextmanager
+def kept_storage() -> Iterator[None]:
+    """Keep what the engine allocates, so that no address comes a second time."""
+    make, kept = ctypes.create_string_buffer, []
+
+    def keep(*given: int) -> ctypes.Array[ctypes.c_char]:
+        kept.append(make(*given))
+        return kept[-1]
+
+    with mock.patch.object(ctypes, "create_string_buffer", keep):
+        yield
 
 
 def one_run(loaded: Collection) -> object:
