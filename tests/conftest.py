@@ -20,12 +20,11 @@ import pytest
 from bpfcrypto.cc.compile import compile_source, include_dir
 from bpfcrypto.kernel.engine import KernelEngine
 from bpfcrypto.kernel.probe import unavailable
+from support.need import skip_or_fail
 
 if TYPE_CHECKING:
     from bpfcrypto.embedded.engine import EmbeddedEngine
     from bpfcrypto.engine import Engine
-
-REQUIRE_KERNEL = "BPFCRYPTO_REQUIRE_KERNEL"
 
 CompileBpf = Callable[..., bytes]
 
@@ -33,9 +32,7 @@ CompileBpf = Callable[..., bytes]
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("kernel") is None or (reason := unavailable()) is None:
         return
-    if os.environ.get(REQUIRE_KERNEL) == "1":
-        pytest.fail(f"{REQUIRE_KERNEL}=1, but bpf(2) cannot be used here: {reason}", pytrace=False)
-    pytest.skip(f"needs a kernel: {reason}")
+    skip_or_fail(f"needs a kernel: {reason}")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -161,7 +158,7 @@ def unprivileged() -> Callable[..., str]:
 def bpf_directory(tmp_path: Path) -> Iterator[Path]:
     """A BPF file system of our own; needs root."""
     if os.geteuid() != 0:
-        pytest.skip("mounting a BPF file system needs root")
+        skip_or_fail("mounting a BPF file system needs root")
     place = tmp_path / "bpf"
     place.mkdir()
     subprocess.run(["mount", "-t", "bpf", "bpf", str(place)], check=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.markdown import ROOT, agrees, blocks, commands, execute
+from support.need import skip_or_fail
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +22,7 @@ END = "--- end of a command ---"
 def test_the_guide_is_true(tmp_path: Path) -> None:
     """One command after the other prints what the page shows."""
     if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
-        pytest.skip("needs root and a mount namespace")
+        skip_or_fail("needs root and a mount namespace")
     shown = [command for block in blocks(PAGE) if block.language == "root" for command in commands(block)]
     script = tmp_path / "guide.sh"
     lines = ["mount -t bpf bpf /sys/fs/bpf", *(f"{command.text}\necho '{END}'" for command in shown)]

@@ -84,7 +84,8 @@ def test_needs_nothing():
 @pytest.mark.parametrize(("required", "summary"), [("", "1 passed, 1 skipped"), ("1", "1 passed, 1 error")])
 def test_rule_for_kernel_tests(required: str, summary: str, tmp_path: Path) -> None:
     """Where bpf(2) cannot be used, marked tests skip with the reason, or fail when the kernel is required."""
-    (tmp_path / "conftest.py").write_text((Path(__file__).parent.parent / "conftest.py").read_text())
+    tests = Path(__file__).parent.parent
+    (tmp_path / "conftest.py").write_text((tests / "conftest.py").read_text())
     (tmp_path / "test_rule.py").write_text(RULE)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = kernel\n")
     program = (
@@ -98,7 +99,7 @@ def test_rule_for_kernel_tests(required: str, summary: str, tmp_path: Path) -> N
         text=True,
         check=False,
         cwd=tmp_path,
-        env={**os.environ, "BPFCRYPTO_REQUIRE_KERNEL": required},
+        env={**os.environ, "BPFCRYPTO_REQUIRE_KERNEL": required, "PYTHONPATH": str(tests)},
         timeout=60,
     )
 

@@ -21,6 +21,7 @@ import pytest
 
 from bpfcrypto.kernel.interfaces import netlink
 from bpfcrypto.kernel.netns import within
+from support.need import skip_or_fail
 
 ETH_P_ALL = 3
 ADDRESSES = {"left": "10.77.0.1", "right": "10.77.0.2"}
@@ -97,7 +98,7 @@ def in_own_mounts(call: Callable[[], None]) -> None:
     def alone() -> None:
         try:
             if ctypes.CDLL(None, use_errno=True).unshare(0x00020000):  # CLONE_NEWNS
-                pytest.skip(f"needs a mount namespace: {os.strerror(ctypes.get_errno())}")
+                skip_or_fail(f"needs a mount namespace: {os.strerror(ctypes.get_errno())}")
             os.makedirs("/run/netns", exist_ok=True)
             for command in (
                 "mount --make-rprivate /",

@@ -10,7 +10,7 @@ import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import pytest
+from support.need import skip_or_fail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ def own_network() -> Iterator[None]:
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         if libc.unshare(_NEW_NETWORK):
-            pytest.skip(f"needs a network namespace: {os.strerror(ctypes.get_errno())}")
+            skip_or_fail(f"needs a network namespace: {os.strerror(ctypes.get_errno())}")
         try:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
                 request = fcntl.ioctl(control, _GET_FLAGS, struct.pack("16sh22x", b"lo", 0))

@@ -136,7 +136,7 @@ class KernelLink:
 
         Raises:
             LinkError: it has one already.
-            SyscallError: the path exists, its directory does not, or it is not in a BPF file system.
+            PinError: the path exists, its directory does not, or it is not in a BPF file system.
         """
         if self._pinned is not None:
             raise LinkError(f"the link is pinned as '{self._pinned}' already", errno=errno.EEXIST)
@@ -174,7 +174,7 @@ def open_link(path: str | os.PathLike[str], netns: Netns = None) -> KernelLink |
         netns: where to look for it on kernels without TCX, besides the caller's namespace and those with a name.
 
     Raises:
-        SyscallError: nothing is pinned there, or something else.
+        PinError: nothing is pinned there, or something else.
         LinkError: the link is not one of an interface.
     """
     try:
