@@ -70,6 +70,16 @@ _KEY_FILE = click.option(
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+def _at_slot(command: _Command[_Given]) -> _Command[_Given]:
+    """The options that say which slot."""
+    return _MAP(_SLOT(_FIELD(command)))
+
+
+def _with_key(command: _Command[_Given]) -> _Command[_Given]:
+    """The options that say which cipher and key."""
+    return _ALGO(_KEY_FILE(command))
+
+
 @click.group()
 def ctx() -> None:
     """Make, rotate, check and drop crypto contexts in pinned maps.
@@ -80,11 +90,8 @@ def ctx() -> None:
 
 
 @ctx.command()
-@_MAP
-@_SLOT
-@_FIELD
-@_ALGO
-@_KEY_FILE
+@_at_slot
+@_with_key
 @_explained
 def create(path: Path, key: str, field: str | None, algo: str, key_file: Path) -> int | None:
     """Put a new context into a slot that has none."""
@@ -92,11 +99,8 @@ def create(path: Path, key: str, field: str | None, algo: str, key_file: Path) -
 
 
 @ctx.command()
-@_MAP
-@_SLOT
-@_FIELD
-@_ALGO
-@_KEY_FILE
+@_at_slot
+@_with_key
 @_explained
 def rotate(path: Path, key: str, field: str | None, algo: str, key_file: Path) -> int | None:
     """Replace the context in a slot. Packets meet the old one or the new one, never none."""
@@ -104,9 +108,7 @@ def rotate(path: Path, key: str, field: str | None, algo: str, key_file: Path) -
 
 
 @ctx.command()
-@_MAP
-@_SLOT
-@_FIELD
+@_at_slot
 @_JSON
 @_explained
 def check(path: Path, key: str, field: str | None, as_json: bool) -> int | None:
@@ -125,9 +127,7 @@ def check(path: Path, key: str, field: str | None, as_json: bool) -> int | None:
 
 
 @ctx.command()
-@_MAP
-@_SLOT
-@_FIELD
+@_at_slot
 @_explained
 def drop(path: Path, key: str, field: str | None) -> int | None:
     """Take the context out of a slot. Programs that look for it find none from now on."""
