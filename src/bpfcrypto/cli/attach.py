@@ -13,7 +13,7 @@ from bpfcrypto.cli.main import exit_code, print_error
 from bpfcrypto.cli.objects import FILE, read_spec, require_program
 from bpfcrypto.cli.render import note
 from bpfcrypto.cli.run import run_setup
-from bpfcrypto.cli.values import assign, split_assignment
+from bpfcrypto.cli.values import ASSIGNMENTS, assign, split_assignment
 from bpfcrypto.errors import BpfCryptoError
 
 if TYPE_CHECKING:
@@ -54,13 +54,7 @@ NETNS_HELP = "The network namespace: a name as 'ip netns' has it, or a path such
     help="Use the map that is pinned as PIN, contexts included; if nothing is, pin the new one there. May be repeated.",
 )
 @click.option("--setup", metavar="NAME", help="A syscall program to run first, once.")
-@click.option(
-    "--set",
-    "assignments",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="Set a global variable before anything runs: an integer, hex:BYTES, @FILE, or text. May be repeated.",
-)
+@ASSIGNMENTS
 def attach(
     file: Path,
     program: str,

@@ -16,7 +16,7 @@ from bpfcrypto.cli.main import REJECTED
 from bpfcrypto.cli.objects import FILE, read_spec, require_program
 from bpfcrypto.cli.progress import Verifying, progress
 from bpfcrypto.cli.render import duration, note, print_json, print_table, si
-from bpfcrypto.cli.values import assign, parse_hex, split_assignment, to_json, to_text
+from bpfcrypto.cli.values import ASSIGNMENTS, assign, parse_hex, split_assignment, to_json, to_text
 
 if TYPE_CHECKING:
     from bpfcrypto.capture import ReplayTotals
@@ -80,13 +80,7 @@ class Options:
     show_default=True,
     help="Where it runs; auto is the kernel where it can.",
 )
-@click.option(
-    "--set",
-    "assignments",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="Set a global variable before anything runs: an integer, hex:BYTES, @FILE, or text. May be repeated.",
-)
+@ASSIGNMENTS
 @click.option("--data", metavar="HEX", type=Hex(), help="The packet, from its Ethernet header.")
 @click.option("--pcap", metavar="IN", help="Run on every packet of a pcap or pcapng file; - is standard input.")
 @click.option(

@@ -25,6 +25,15 @@ class Told(str):
     __slots__ = ()
 
 
+ASSIGNMENTS = click.option(
+    "--set",
+    "assignments",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Set a global variable before anything runs: an integer, hex:BYTES, @FILE, or text. May be repeated.",
+)
+
+
 def split_assignment(text: str, option: str = "--set") -> tuple[str, str]:
     """``NAME=VALUE`` of an option as a pair; the value may hold further equal signs."""
     name, equals, value = text.partition("=")
