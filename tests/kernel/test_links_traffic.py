@@ -19,7 +19,8 @@ from bpfcrypto.kernel import clsact
 from bpfcrypto.kernel.collection import KernelCollection
 from bpfcrypto.kernel.engine import KernelEngine
 from bpfcrypto.kernel.links import KernelLink
-from support.lab import ADDRESSES, MARK, Lab, captured, lab, open_socket, ping, tcp, udp
+from support.lab import ADDRESSES, Lab, lab
+from support.traffic import MARK, captured, open_socket, ping, tcp, udp
 
 pytestmark = pytest.mark.kernel
 
@@ -75,8 +76,8 @@ def text(size: int) -> bytes:
 
 def test_the_wire_shows_what_is_not_encrypted(network: Lab) -> None:
     """Without programs the capture sees the text: the tests below can fail."""
-    with captured(network) as capture:
-        assert ping(network, text(100)) == text(100)
+    with captured(network.wire, "left") as capture:
+        assert ping(network.ends, text(100)) == text(100)
 
     assert capture.shows() == 2
 
@@ -88,11 +89,11 @@ def test_payloads_arrive_whole_and_unseen(network: Lab, hook: Hook) -> None:
     stream = text(1_000_000)
 
     with encrypted(network, hook) as loaded:
-        with captured(network) as capture:
+        with captured(network.wire, "left") as capture:
             for number, size in enumerate(sizes):
-                assert ping(network, text(size), number=number) == text(size)
-            assert udp(network, [text(size) for size in sizes]) == [text(size) for size in sizes]
-            assert tcp(network, stream) == stream
+                assert ping(network.ends, text(size), number=number) == text(size)
+            assert udp(network.ends, [text(size) for size in sizes]) == [text(size) for size in sizes]
+            assert tcp(network.ends, stream) == stream
 
         assert drops(loaded) == {}
     assert len(capture.ip()) > 4 * len(sizes) + 2 * len(stream) // 1500
@@ -103,8 +104,8 @@ def test_payloads_arrive_whole_and_unseen(network: Lab, hook: Hook) -> None:
 @pytest.mark.parametrize("hook", RECEIVERS)
 def test_fragments_are_encrypted_each_for_itself(network: Lab, hook: Hook) -> None:
     """What is too long for the link goes through in fragments, unseen as well."""
-    with encrypted(network, hook), captured(network) as capture:
-        assert udp(network, [text(4000)]) == [text(4000)]
+    with encrypted(network, hook), captured(network.wire, "left") as capture:
+        assert udp(network.ends, [text(4000)]) == [text(4000)]
 
     assert len(capture.ip()) == 6
     assert capture.shows() == 0
@@ -120,7 +121,7 @@ def test_another_key_gets_nothing(network: Lab) -> None:
         receiver.programs["receive"].attach("eth", netns=network.right),
         pytest.raises(TimeoutError),
     ):
-        ping(network, text(100), timeout=0.5)
+        ping(network.ends, text(100), timeout=0.5)
 
 
 def test_without_a_key_nothing_leaves(network: Lab) -> None:
@@ -129,10 +130,10 @@ def test_without_a_key_nothing_leaves(network: Lab) -> None:
         KernelEngine() as engine,
         engine.load(OBJECT, programs=["send"]) as loaded,
         loaded.programs["send"].attach("eth", netns=network.left),
-        captured(network) as capture,
+        captured(network.wire, "left") as capture,
         pytest.raises(OSError, match=r"buffer|timed"),  # ENOBUFS is how a sender sees the drop
     ):
-        ping(network, text(100), timeout=0.5)
+        ping(network.ends, text(100), timeout=0.5)
 
     assert capture.ip() == []
 
@@ -140,9 +141,9 @@ def test_without_a_key_nothing_leaves(network: Lab) -> None:
 def test_super_packets_are_dropped_and_counted(network: Lab) -> None:
     """A super-packet would be cut up behind the program, where the other end could not decrypt the pieces."""
     with encrypted(network, Hook.INGRESS) as loaded, open_socket(network.left, socket.SOCK_DGRAM) as client:
-        assert udp(network, [text(10)]) == [text(10)]
+        assert udp(network.ends, [text(10)]) == [text(10)]
         client.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)
-        with captured(network) as capture:
+        with captured(network.wire, "left") as capture:
             client.sendto(text(10_000), (ADDRESSES["right"], 7779))
 
         assert drops(loaded) == {"send left 4": 1}
@@ -155,7 +156,12 @@ def test_replacing_under_load_loses_and_shows_nothing(network: Lab, bpf_director
     key, enough, rounds = os.urandom(16), threading.Event(), 0
     messages = takewhile(lambda _: not enough.is_set(), cycle([text(size) for size in range(100, 1400, 3)]))
     places = [("send", "left", Hook.EGRESS), (RECEIVERS[hook], "right", hook)]
-    with KernelEngine() as engine, ExitStack() as stack, captured(network) as capture, ThreadPoolExecutor(1) as pool:
+    with (
+        KernelEngine() as engine,
+        ExitStack() as stack,
+        captured(network.wire, "left") as capture,
+        ThreadPoolExecutor(1) as pool,
+    ):
         turns = []
         for program, side, where in places:
             old, new = (stack.enter_context(load(engine, key, program)).programs[program] for _ in range(2))
@@ -205,9 +211,9 @@ def test_filters_of_clsact_encrypt_as_well(network: Lab, monkeypatch: pytest.Mon
                 pin = f"/sys/fs/bpf/bpfcrypto-{program}-{side}"
                 link = loaded.programs[program].attach("eth", where, netns=network.end(side), pin=pin)
                 stack.callback(link.detach)
-        with captured(network) as capture:
-            assert ping(network, text(1001)) == text(1001)
-            assert tcp(network, text(100_000)) == text(100_000)
+        with captured(network.wire, "left") as capture:
+            assert ping(network.ends, text(1001)) == text(1001)
+            assert tcp(network.ends, text(100_000)) == text(100_000)
 
     assert len(capture.ip()) > 140
     assert capture.shows() == 0

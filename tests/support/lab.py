@@ -1,4 +1,4 @@
-"""Two hosts and a wire between them: three network namespaces of the tests' own, with traffic and a capture in the middle.
+"""Two hosts and a wire between them: three network namespaces of the tests' own.
 
 The wire is a bridge in a namespace of its own, so that a capture there sees what left one end and has not reached the other.
 """
@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-import socket
-import struct
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import count
 
 import pytest
@@ -22,11 +19,9 @@ import pytest
 from bpfcrypto.kernel.interfaces import netlink
 from bpfcrypto.kernel.netns import within
 from support.need import skip_or_fail
+from support.traffic import Ends
 
-ETH_P_ALL = 3
 ADDRESSES = {"left": "10.77.0.1", "right": "10.77.0.2"}
-MARK = b"plain text"
-TIMEOUT = 10.0
 _NUMBERS = count()
 
 
@@ -41,17 +36,35 @@ class Lab:
     def end(self, side: str) -> str:
         return str(getattr(self, side))
 
+    @property
+    def ends(self) -> Ends:
+        """From left to right."""
+        return Ends(self.left, self.right, ADDRESSES["right"])
+
+
+@contextmanager
+def namespaces(*parts: str) -> Iterator[tuple[str, ...]]:
+    """Network namespaces of names that nobody else has, one for each part; they are gone afterwards."""
+    pyroute2 = pytest.importorskip("pyroute2")
+    if os.geteuid() != 0:
+        skip_or_fail("network namespaces need root")
+    number = next(_NUMBERS)
+    names = tuple(f"bpfcrypto-{os.getpid()}-{number}-{part}" for part in parts)
+    with ExitStack() as undo:
+        for name in names:
+            try:
+                pyroute2.netns.create(name)
+            except PermissionError as error:
+                skip_or_fail(f"needs network namespaces: {error}")
+            undo.callback(pyroute2.netns.remove, name)
+        yield names
+
 
 @contextmanager
 def lab() -> Iterator[Lab]:
     """Make the network, and take it away. TCP makes no super-packets in there."""
-    pyroute2 = pytest.importorskip("pyroute2")
-    number = next(_NUMBERS)
-    names = Lab(*(f"bpfcrypto-{os.getpid()}-{number}-{part}" for part in ("left", "wire", "right")))
-    with ExitStack() as undo:
-        for name in (names.left, names.wire, names.right):
-            pyroute2.netns.create(name)
-            undo.callback(pyroute2.netns.remove, name)
+    with namespaces("left", "wire", "right") as made:
+        names = Lab(*made)
         within(names.wire, lambda: _join(names))
         for side, address in ADDRESSES.items():
             within(names.end(side), lambda address=address: _address(address))
@@ -61,8 +74,6 @@ def lab() -> Iterator[Lab]:
 @contextmanager
 def veth() -> Iterator[str]:
     """A namespace with two interfaces ``a`` and ``b`` that are joined."""
-    pyroute2 = pytest.importorskip("pyroute2")
-    name = f"bpfcrypto-{os.getpid()}-{next(_NUMBERS)}"
 
     def make() -> None:
         with netlink() as request:
@@ -70,12 +81,9 @@ def veth() -> Iterator[str]:
             for end in ("a", "b"):
                 request.link("set", index=request.link_lookup(ifname=end)[0], state="up")
 
-    pyroute2.netns.create(name)
-    try:
+    with namespaces("veth") as (name,):
         within(name, make)
         yield name
-    finally:
-        pyroute2.netns.remove(name)
 
 
 def delete_interface(netns: str, name: str) -> None:
@@ -132,126 +140,3 @@ def _address(address: str) -> None:
         index = end.link_lookup(ifname="eth")[0]
         end.addr("add", index=index, address=address, prefixlen=24)
         end.link("set", index=index, state="up", gso_max_segs=1)
-
-
-def open_socket(
-    netns: str, kind: int, protocol: int = 0, family: int = socket.AF_INET, *, timeout: float = TIMEOUT
-) -> socket.socket:
-    """A socket of a namespace; it stays there whoever uses it."""
-    made = within(netns, lambda: socket.socket(family, kind, protocol))
-    made.settimeout(timeout)
-    return made
-
-
-@dataclass
-class Capture:
-    """Frames that passed the wire."""
-
-    frames: list[bytes] = field(default_factory=list)
-
-    def shows(self, text: bytes = MARK) -> int:
-        """How many frames have that text in them."""
-        return sum(text in frame for frame in self.frames)
-
-    def ip(self) -> list[bytes]:
-        return [frame for frame in self.frames if frame[12:14] == b"\x08\0"]
-
-
-@contextmanager
-def captured(network: Lab) -> Iterator[Capture]:
-    """Everything that the left end sends and gets, as it is in the middle."""
-    capture, done = Capture(), threading.Event()
-    with open_socket(network.wire, socket.SOCK_RAW, socket.htons(ETH_P_ALL), socket.AF_PACKET) as tap:
-        tap.setsockopt(socket.SOL_SOCKET, 33, 1 << 26)  # SO_RCVBUFFORCE: nothing may be missed
-        tap.bind(("left", ETH_P_ALL))
-        tap.settimeout(0.05)
-
-        def read() -> None:
-            while not done.is_set():
-                try:
-                    while True:
-                        capture.frames.append(tap.recv(1 << 16))
-                except TimeoutError:
-                    continue
-
-        reader = threading.Thread(target=read, daemon=True)
-        reader.start()
-        try:
-            yield capture
-            time.sleep(0.1)
-        finally:
-            done.set()
-            reader.join()
-
-
-def _checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + bytes(len(data) % 2)))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
-def ping(network: Lab, payload: bytes, *, number: int = 1, timeout: float = TIMEOUT) -> bytes:
-    """What comes back for an ICMP echo from left to right; TimeoutError where nothing does."""
-    with open_socket(network.left, socket.SOCK_RAW, socket.IPPROTO_ICMP, timeout=timeout) as icmp:
-        icmp.connect((ADDRESSES["right"], 0))
-        head = struct.pack("!BBHHH", 8, 0, 0, 77, number)
-        icmp.send(head[:2] + struct.pack("!H", _checksum(head + payload)) + head[4:] + payload)
-        until = time.monotonic() + timeout
-        while time.monotonic() < until:
-            answer = icmp.recv(1 << 16)[20:]
-            if answer[0] == 0 and answer[4:8] == head[4:8]:
-                return answer[8:]
-        raise TimeoutError
-
-
-def udp(network: Lab, messages: list[bytes]) -> list[bytes]:
-    """What right gets of UDP datagrams from left, which it sends back; what left gets of those."""
-    with (
-        open_socket(network.right, socket.SOCK_DGRAM) as server,
-        open_socket(network.left, socket.SOCK_DGRAM) as client,
-    ):
-        server.bind((ADDRESSES["right"], 7777))
-        client.connect((ADDRESSES["right"], 7777))
-        back = []
-        for message in messages:
-            client.send(message)
-            received, sender = server.recvfrom(1 << 16)
-            assert received == message
-            server.sendto(received, sender)
-            back.append(client.recv(1 << 16))
-        return back
-
-
-def tcp(network: Lab, data: bytes) -> bytes:
-    """What comes back of a TCP stream from left to right, where it is echoed after its end."""
-    with (
-        open_socket(network.right, socket.SOCK_STREAM) as server,
-        open_socket(network.left, socket.SOCK_STREAM) as client,
-    ):
-        server.bind((ADDRESSES["right"], 7777))
-        server.listen()
-
-        def echo() -> None:
-            with suppress(OSError):  # the client sees it, too
-                connection, _ = server.accept()
-                with connection:
-                    connection.settimeout(TIMEOUT)
-                    connection.sendall(_all(connection))
-
-        echoing = threading.Thread(target=echo, daemon=True)
-        echoing.start()
-        try:
-            client.connect((ADDRESSES["right"], 7777))
-            client.sendall(data)
-            client.shutdown(socket.SHUT_WR)
-            return _all(client)
-        finally:
-            echoing.join()
-
-
-def _all(connection: socket.socket) -> bytes:
-    parts = []
-    while part := connection.recv(1 << 16):
-        parts.append(part)
-    return b"".join(parts)

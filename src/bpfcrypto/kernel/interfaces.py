@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bpfcrypto.abi.errno import text
 from bpfcrypto.abi.hooks import Hook
-from bpfcrypto.errors import LinkError, NotSupportedError
+from bpfcrypto.errors import LinkError, NotSupportedError, PrivilegeError
+from bpfcrypto.kernel import privilege
 
 if TYPE_CHECKING:
     from pyroute2 import IPRoute
@@ -49,6 +51,28 @@ def netlink() -> Iterator[IPRoute]:
         ) from None
     with IPRoute() as socket:
         yield socket
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """What netlink refuses, as an error of ours.
+
+    Args:
+        what: was asked for, in words.
+
+    Raises:
+        PrivilegeError: CAP_NET_ADMIN is missing.
+        LinkError: the kernel refuses for another reason.
+    """
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    try:
+        yield
+    except NetlinkError as error:
+        if error.code == errno.EPERM:
+            hint = privilege.how_to_get(("CAP_NET_ADMIN",))
+            raise PrivilegeError(f"{what}: CAP_NET_ADMIN is missing", hint=hint) from None
+        raise LinkError(f"{what}: {text(error.code)}", errno=error.code) from None
 
 
 def interfaces() -> tuple[Interface, ...]:
