@@ -133,6 +133,34 @@ def test_what_is_there_is_found(engine: Engine) -> None:
         assert sums(collection) == NOTHING
 
 
+def test_some_longer_prefix_is_found(engine: Engine) -> None:
+    """A prefix comes before another of its addresses' goes: whoever looks finds one or the other, never the shorter one that holds both."""
+    with engine.load(OBJECT, programs=["look_trie"]) as collection:
+        m = collection.maps["m_trie"]
+        lengths = (16, 9, 24, 12)
+
+        def key(length: int) -> bytes:
+            return struct.pack("<I4B", length, 10, 0, 0, 0)
+
+        def other(number: int) -> bytes:
+            return struct.pack("<I4B", 24 + number % 9, 11, 1, 1, number % 7)
+
+        m.update(key(8), struct.pack("<Q", 1))
+        m.update(key(lengths[0]), struct.pack("<Q", 2))
+
+        def meddle(number: int) -> None:
+            m.update(key(lengths[(number + 1) % 4]), struct.pack("<Q", 2), UpdateFlag.NOEXIST)
+            m.update(other(number), struct.pack("<Q", 3))
+            m.update(key(8), struct.pack("<Q", 1), UpdateFlag.EXIST)
+            m.delete(key(lengths[number % 4]))
+            m.delete(other(number))
+
+        done = threading.Semaphore(0)
+        work = runner(collection, "look_trie", 0, done, times=4 * TIMES, repeat=repeats(engine))
+        together(work, until(done, meddle))
+        assert sums(collection) == NOTHING
+
+
 def test_spin_locks_exclude_both_sides(engine: Engine) -> None:
     """Two values under a lock are equal to whoever holds it, in machine code and in updates by user space with BPF_F_LOCK."""
     with engine.load(OBJECT, programs=["pair"]) as collection:

@@ -107,12 +107,15 @@ class RecordRunner(Protocol):
 class RecordProgram(Protocol):
     """A program that may have such a runner."""
 
-    def on_records(self, records: RecordFormat, *, cpu: int | None = None) -> RecordRunner | None:
+    def on_records(
+        self, records: RecordFormat, *, cpu: int | None = None, drop_refused: bool = False
+    ) -> RecordRunner | None:
         """A runner for records of a format; None where there is none.
 
         Args:
             records: which.
             cpu: where the program runs; None for any.
+            drop_refused: whether packets that no run takes are dropped, and not copied.
         """
         ...
 

@@ -32,6 +32,19 @@ struct {
 	__uint(max_entries, 4096);
 } ring SEC(".maps");
 
+struct prefix {
+	u32 length;
+	u32 bits;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 16);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix);
+	__type(value, u64);
+} m_trie SEC(".maps");
+
 /* Out; only ever added to. */
 u64 missing, wrong, failed, torn, full;
 
@@ -103,6 +116,25 @@ int look(struct __sk_buff *skb)
 
 		if (!found)
 			__sync_fetch_and_add(&missing, 1);
+	}
+	return 0;
+}
+
+/* 10.0.0.0/8, with the value 1, is there all the time; 10.0.0.0 is at any time in a longer prefix with the value 2, of one length or another. */
+SEC("tc")
+__success __description("a longer prefix is there all the time, though not always the same")
+int look_trie(struct __sk_buff *skb)
+{
+	u32 i;
+
+	bpf_for(i, 0, ROUNDS) {
+		struct prefix key = {.length = 32, .bits = i & 1 ? 0x0100000a : 0x0000800a};
+		u64 *found = bpf_map_lookup_elem(&m_trie, &key);
+
+		if (!found)
+			__sync_fetch_and_add(&missing, 1);
+		else if (i & 1 ? *found != 2 : *found != 1)
+			__sync_fetch_and_add(&wrong, 1);
 	}
 	return 0;
 }

@@ -122,14 +122,16 @@ FORMATS = {
 }
 
 
-def through(program: Program, path: Path, out: Path | None, *, jobs: int = 1) -> tuple[dict[str, object], str]:
+def through(
+    program: Program, path: Path, out: Path | None, *, jobs: int = 1, drop_refused: bool = False
+) -> tuple[dict[str, object], str]:
     """A capture through a program: what was counted, and what went wrong."""
     totals, wrong = ReplayTotals(), ""
     with ExitStack() as stack:
         try:
             capture = stack.enter_context(open_capture(path))
             output = None if out is None else stack.enter_context(create_capture(out, like=capture))
-            replay(program, capture, output, totals=totals, jobs=jobs)
+            replay(program, capture, output, totals=totals, jobs=jobs, drop_refused=drop_refused)
         except CaptureError as error:
             wrong = str(error)
     return {**asdict(totals), "verdicts": dict(totals.verdicts), "duration_ns": 0}, wrong
@@ -167,6 +169,30 @@ def test_the_same_bytes(
     assert fast == slow
     counted = slow[0][0]  # type: ignore[index]
     assert min(counted[each] for each in ("changed", "written", "dropped", "refused")) > 0
+
+
+@pytest.mark.parametrize("form", ["pcap-be", "pcapng-both"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_refused_packets_are_left_out_on_demand(tmp_path: Path, form: str, name: str) -> None:
+    """What no test run takes is not copied but dropped: the interpreter, machine code and four threads agree, and nothing else changes."""
+    path = tmp_path / "in"
+    path.write_bytes(FORMATS[form](random.Random(f"{form} {name}"), 900))
+    fast, slow = loaded(True).programs[name], loaded(False).programs[name]
+
+    copied, _ = through(fast, path, None)
+    found = [
+        (through(program, path, tmp_path / "out", jobs=jobs, drop_refused=True), (tmp_path / "out").read_bytes())
+        for program, jobs in ((slow, 1), (fast, 1), (fast, CPUS))
+    ]
+
+    refused = copied["refused"]
+    assert isinstance(refused, int)
+    assert refused > 0
+    assert found[0][0][0] == copied | {
+        "written": copied["written"] - refused,  # type: ignore[operator]
+        "dropped": copied["dropped"] + refused,  # type: ignore[operator]
+    }
+    assert found[0] == found[1] == found[2]
 
 
 SMALL = [make(random.Random(name), 12) for name, make in FORMATS.items()]

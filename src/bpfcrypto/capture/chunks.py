@@ -34,7 +34,12 @@ Writer = PcapWriter | PcapngWriter
 
 
 def chunked(
-    program: Program, capture: Capture, output: CaptureWriter | None, jobs: int = 1
+    program: Program,
+    capture: Capture,
+    output: CaptureWriter | None,
+    jobs: int = 1,
+    *,
+    drop_refused: bool = False,
 ) -> Iterator[Stretch | Packet] | None:
     """What becomes of the packets of a capture, in order; None where program or output have to be given them one by one.
 
@@ -43,6 +48,7 @@ def chunked(
         capture: where its packets come from.
         output: where stretches are written to; a packet that is given is the caller's to run and to write.
         jobs: how many threads run the program, each on a CPU of its own; no more than there are CPUs.
+        drop_refused: whether packets that no test run takes are dropped, and not copied.
     """
     if not isinstance(program, RecordProgram):
         return None
@@ -53,7 +59,9 @@ def chunked(
     if runner is None:
         return None
     jobs = min(jobs, program.cpus)
-    return (_Chunks(program, capture, output) if jobs <= 1 else _ParallelChunks(program, capture, output, jobs)).parts()
+    if jobs <= 1:
+        return _Chunks(program, capture, output, drop_refused).parts()
+    return _ParallelChunks(program, capture, output, drop_refused, jobs).parts()
 
 
 def _fits(output: CaptureWriter, reader: PcapReader | PcapngReader) -> bool:
@@ -86,8 +94,9 @@ def most_jobs(program: Program) -> int:
 class _Chunks:
     """One job: this thread."""
 
-    def __init__(self, program: RecordProgram, capture: Capture, output: Writer | None) -> None:
+    def __init__(self, program: RecordProgram, capture: Capture, output: Writer | None, drop_refused: bool) -> None:
         self._program = program
+        self._drop_refused = drop_refused
         self._capture = capture
         self._reader = capture.reader
         self._source = capture.reader.source
@@ -124,7 +133,7 @@ class _Chunks:
         self._runner = self._new_runner(records)
 
     def _new_runner(self, records: RecordFormat, cpu: int | None = None) -> RecordRunner:
-        runner = self._program.on_records(records, cpu=cpu)
+        runner = self._program.on_records(records, cpu=cpu, drop_refused=self._drop_refused)
         assert runner is not None
         return runner
 
@@ -191,8 +200,10 @@ class _Job:
 class _ParallelChunks(_Chunks):
     """Several jobs, each a thread with a CPU of its own."""
 
-    def __init__(self, program: RecordProgram, capture: Capture, output: Writer | None, jobs: int) -> None:
-        super().__init__(program, capture, output)
+    def __init__(
+        self, program: RecordProgram, capture: Capture, output: Writer | None, drop_refused: bool, jobs: int
+    ) -> None:
+        super().__init__(program, capture, output, drop_refused)
         self._idle = deque(_Job(cpu, writes=output is not None) for cpu in range(jobs))
         self._threads = ThreadPoolExecutor(jobs)
         self._working: deque[tuple[_Job, Future[list[tuple[Stretch, memoryview | None]]]]] = deque()

@@ -7,7 +7,8 @@ Where the program can be given whole chunks of a capture, it is (:mod:`bpfcrypto
 what the chunks must be equal to, and which takes the records that they leave over.
 
 A test run takes no packet shorter than its network header, and no more than about 3.7 KB for tc programs. Such packets cannot be
-given to the program on either engine; they are copied as they are and counted as refused, so that nothing is lost in silence.
+given to the program on either engine; they are copied as they are and counted as refused, so that nothing is lost in silence. Where what
+the program does not see must not pass, as with encryption, they are dropped instead.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class ReplayTotals:
         packets, bytes: read from the input.
         changed: packets that came out of the program with other bytes.
         written: packets written (or that would have been, without an output).
-        dropped: packets left out by the program's verdict.
-        refused: packets that no test run takes, copied unchanged.
+        dropped: packets left out by the program's verdict, and those that were refused and not copied.
+        refused: packets that no test run takes.
         verdicts: how often the program returned what.
         duration_ns: sum of the engine's run times; where it was given whole chunks, with the reading and writing of records.
     """
@@ -78,6 +79,7 @@ def replay(
     on_progress: Callable[[int], None] | None = None,
     totals: ReplayTotals | None = None,
     jobs: int = 1,
+    drop_refused: bool = False,
 ) -> ReplayTotals:
     """Run ``program`` on each packet and write what comes out.
 
@@ -91,6 +93,7 @@ def replay(
         totals: counters to add to; they keep what was done when an error ends the work.
         jobs: how many threads run the program, each on a CPU of its own, where the engine has that; the output is in the
             order of the input all the same. Programs whose packets see each other then do so in no order (:func:`~bpfcrypto.capture.one_job` tells).
+        drop_refused: whether packets that no test run takes are dropped, and not copied.
 
     Returns:
         The counters.
@@ -107,10 +110,10 @@ def replay(
             requires="a tc, action or xdp program",
         )
     totals = ReplayTotals() if totals is None else totals
-    step = _Step(program, output, ctx, totals)
+    step = _Step(program, output, ctx, totals, drop_refused)
     parts: Iterable[Packet | Stretch] | None = None
     if isinstance(packets, Capture) and on_packet is None and not ctx:
-        parts = chunked(program, packets, output, jobs)
+        parts = chunked(program, packets, output, jobs, drop_refused=drop_refused)
     for part in packets if parts is None else parts:
         if isinstance(part, Stretch):
             totals.add(part, program.type)
@@ -126,11 +129,14 @@ def replay(
 class _Step:
     """What is done with one packet."""
 
-    def __init__(self, program: Program, output: CaptureWriter | None, ctx: bytes, totals: ReplayTotals) -> None:
+    def __init__(
+        self, program: Program, output: CaptureWriter | None, ctx: bytes, totals: ReplayTotals, drop_refused: bool
+    ) -> None:
         self._program = program
         self._output = output
         self._ctx = ctx
         self._totals = totals
+        self._drop_refused = drop_refused
 
     def __call__(self, packet: Packet) -> RunResult | None:
         totals, kind = self._totals, self._program.type
@@ -144,7 +150,7 @@ class _Step:
             totals.verdicts[verdict_name(kind, result.retval)] += 1
             totals.duration_ns += result.duration_ns
             outgoing = packet.with_data(_frame(kind, result))
-        if result is None or goes_on(kind, result.retval):
+        if not self._drop_refused if result is None else goes_on(kind, result.retval):
             totals.changed += outgoing is not packet
             totals.written += 1
             if self._output is not None:

@@ -222,13 +222,15 @@ class EmbeddedProgram:
         machine = self.machine
         return ("a program that is interpreted",) if machine is None else machine.shared
 
-    def on_records(self, records: RecordFormat, *, cpu: int | None = None) -> RecordRunner | None:
+    def on_records(
+        self, records: RecordFormat, *, cpu: int | None = None, drop_refused: bool = False
+    ) -> RecordRunner | None:
         """What runs the program on the records of a capture in machine code; None where it is interpreted, or its runs need Python."""
         if not self._drivable:
             return None
         from bpfcrypto.embedded.jit.records import MachineRecordRunner
 
-        return MachineRecordRunner(self._driver or self._make_driver(), records, cpu)
+        return MachineRecordRunner(self._driver or self._make_driver(), records, cpu, drop_refused=drop_refused)
 
     def _make_driver(self) -> Driver:
         from bpfcrypto.embedded.jit.driver import Driver

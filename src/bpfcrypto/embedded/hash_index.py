@@ -177,16 +177,17 @@ class HashIndex:
             number = words[before * width]
         if not number:
             return False
-        self._change()
+        self.change()
         if before is None:
             self._heads[bucket] = words[slot * width]
         else:
             words[before * width] = words[slot * width]
-        self._change()
+        self.change()
         self._record.count -= 1
         return True
 
-    def _change(self) -> None:
+    def change(self) -> None:
+        """Let readers who hold no lock know that what they find may be something else by now."""
         order_stores()
         self._record.changes = self._record.changes + 1 & _U32
         order_stores()

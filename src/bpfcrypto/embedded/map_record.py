@@ -19,6 +19,7 @@ class MapKind(IntEnum):
     ARRAY_OF_MAPS = 4
     HASH_OF_MAPS = 5
     RING = 6
+    TRIE = 7
 
 
 class MapAbility(IntFlag):
@@ -52,7 +53,8 @@ class MapRecord(ctypes.Structure):
         count: elements in the table.
         free_count: free elements; those that were never used are not counted.
         fresh: the first element that was never used.
-        changes: becomes another number before and after an element leaves its chain.
+        changes: becomes another number before and after an element leaves its chain; of a trie, before and after every change.
+        lengths: address of a trie's table of lengths.
     """
 
     _fields_ = (
@@ -78,6 +80,7 @@ class MapRecord(ctypes.Structure):
         ("free_count", ctypes.c_uint32),
         ("fresh", ctypes.c_uint32),
         ("changes", ctypes.c_uint32),
+        ("lengths", ctypes.c_uint64),
     )
 
     values: int
@@ -102,6 +105,7 @@ class MapRecord(ctypes.Structure):
     free_count: int
     fresh: int
     changes: int
+    lengths: int
 
 
 LOCK = MapRecord.lock.offset  # type: ignore[attr-defined]

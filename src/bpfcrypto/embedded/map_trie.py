@@ -6,18 +6,27 @@ order of the kernel's tree, whatever order they came in.
 
 Every update gives the element new memory, so a program that holds the address of the old value keeps seeing it; freed memory is used
 again as late as possible.
+
+Programs look up in machine code as well (jit/runtime/trie.h). For that the prefixes are also the elements of a hash index, where a key is
+the length and the bits with zeros behind, and a table of lengths says for each which one is the next shorter that there is. What a lookup
+finds is what was there at one moment: it counts only if the number of changes is still the same.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from errno import EEXIST, EINVAL, ENOENT, ENOSPC
 from typing import TYPE_CHECKING, NamedTuple
 
 from bpfcrypto.abi.errno import ENOTSUPP
 from bpfcrypto.abi.maps import UpdateFlag
+from bpfcrypto.embedded.hash_index import HashIndex
 from bpfcrypto.embedded.map_base import EmbeddedMap, Surroundings
+from bpfcrypto.embedded.map_record import MapKind
+from bpfcrypto.embedded.word_lock import order_stores
 
 if TYPE_CHECKING:
     from bpfcrypto.crypto.provider import Bytes
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
 
 _LENGTH_SIZE = 4
 _SPARE = 64  # old values that a program may go on holding
+_TRIES = 4
 
 
 class _Element(NamedTuple):
@@ -35,6 +45,8 @@ class _Element(NamedTuple):
 class TrieMap(EmbeddedMap):
     """Values by prefix."""
 
+    kind = MapKind.TRIE
+
     def __init__(self, spec: MapSpec, around: Surroundings) -> None:
         super().__init__(spec, around)
         self._width = (spec.key_size - _LENGTH_SIZE) * 8
@@ -43,14 +55,29 @@ class TrieMap(EmbeddedMap):
         self._longest_first: tuple[int, ...] = ()
         self._unused = iter(range(self.values.slots))
         self._freed: deque[int] = deque()
+        self._index = HashIndex(self.record, self._lock, self.values.slots, spec.max_entries)
+        # at n + 1, or 0 for none: one more than the longest length up to n
+        self._shorter = (ctypes.c_uint16 * (self._width + 2))()
+        self.record.lengths = ctypes.addressof(self._shorter)
 
     def lookup_address(self, key: Bytes, _cpu: int) -> int:
         """Address of the value of the longest prefix, or 0."""
-        found = self._find(bytes(key))
+        found = self._find_once(bytes(key))
         return 0 if found is None else self.values.address(found.slot)
 
     def _slot_count(self) -> int:
         return self._spec.max_entries + _SPARE
+
+    def _find_once(self, key: bytes) -> _Element | None:
+        """What was there at one moment, for those who hold no lock."""
+        record = self.record
+        for _ in range(_TRIES):
+            changes = record.changes
+            found = self._find(key)
+            if record.changes == changes:
+                return found
+        with self._lock:
+            return self._find(key)
 
     def _find(self, key: bytes) -> _Element | None:
         length, bits = self._split(key)
@@ -92,11 +119,14 @@ class TrieMap(EmbeddedMap):
             slot = next(self._unused, None)
             slot = self._freed.popleft() if slot is None else slot
             self.values.write(slot, value)
-            self._elements[prefix] = _Element(key, slot)
-            if old is None:
-                self._count(prefix[0], 1)
-            else:
-                self._freed.append(old.slot)
+            with self._change():
+                self._elements[prefix] = _Element(key, slot)
+                self._index.link(self._canonical(prefix), slot)
+                if old is None:
+                    self._count(prefix[0], 1)
+                else:
+                    self._index.unlink(old.slot)
+                    self._freed.append(old.slot)
         return 0
 
     def _remove(self, key: bytes, /) -> int:
@@ -107,13 +137,37 @@ class TrieMap(EmbeddedMap):
             old = self._elements.pop(prefix, None)
             if old is None:
                 return ENOENT
-            self._count(prefix[0], -1)
-            self._freed.append(old.slot)
+            with self._change():
+                self._index.unlink(old.slot)
+                self._count(prefix[0], -1)
+                self._freed.append(old.slot)
         return 0
 
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """A change that machine code may look on at: each of its steps leaves the map as it was or as it will be."""
+        self._index.change()
+        yield
+        self._index.change()
+
+    def _canonical(self, prefix: tuple[int, int]) -> bytes:
+        """The key of a prefix in the index: all that have it give the same."""
+        length, bits = prefix
+        return length.to_bytes(_LENGTH_SIZE, "little") + (bits << self._width - length).to_bytes(
+            self._width // 8, "big"
+        )
+
     def _count(self, length: int, change: int) -> None:
-        self._lengths[length] += change
-        self._longest_first = tuple(sorted(+self._lengths, reverse=True))
+        before = self._lengths[length]
+        self._lengths[length] = after = before + change
+        if before and after:
+            return
+        lengths = +self._lengths
+        self._longest_first = tuple(sorted(lengths, reverse=True))
+        longer = min((each for each in lengths if each > length), default=self._width + 1)
+        order_stores()
+        found = length + 1 if after else self._shorter[length]
+        self._shorter[length + 1 : longer + 1] = [found] * (longer - length)
 
     def _take(self, _key: bytes, /) -> bytes | int:
         return ENOTSUPP

@@ -33,6 +33,10 @@ class Packet(Protocol):
         """Bytes of the packet, linear or not, without metadata."""
         ...
 
+    def follow(self) -> None:
+        """Machine code may have moved the packet's borders: see it as it is now."""
+        ...
+
     def pointer(self, offset: int, size: int) -> int | None:
         """The address of a range that is contiguous; None where it is not, or leaves the packet."""
         ...
@@ -94,6 +98,11 @@ class Window:
         self.view = memoryview(storage).cast("B")[:capacity]
 
     @property
+    def room(self) -> int:
+        """Bytes of the buffer's memory."""
+        return ctypes.sizeof(self._storage)
+
+    @property
     def start(self) -> int:
         """Where the part begins in the buffer."""
         return self._borders[0] - self.address
@@ -121,6 +130,14 @@ class Window:
         self._region = Region(self._storage, name=self._name, offset=start, size=end - start) if end > start else None
         if self._region is not None:
             self._memory.map(self._region)
+
+    def follow(self, capacity: int | None = None) -> None:
+        """See what machine code has done: the part that the borders say, and a buffer that may have become longer within its memory."""
+        if capacity is not None and capacity != self.capacity:
+            self._use(capacity, self._storage)
+        start, size, region = self._borders[0], self.size, self._region
+        if (region is None and size > 0) or (region is not None and (region.base != start or region.size != size)):
+            self.move(self.start, self.end)
 
     def replace(self, capacity: int, start: int) -> None:
         """Move the mapped bytes into a new buffer, at ``start``; the old addresses are gone."""

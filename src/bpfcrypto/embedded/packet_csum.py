@@ -10,6 +10,7 @@ from __future__ import annotations
 from enum import Enum
 
 from bpfcrypto.embedded import checksum
+from bpfcrypto.embedded.packet_record import SUMMED
 
 _MAX_LEVEL = 3  # SKB_MAX_CSUM_LEVEL
 
@@ -23,19 +24,32 @@ class Summed(Enum):
 
 
 class SkbChecksum:
-    """The checksum state of one skb."""
+    """The checksum state of one skb.
 
-    __slots__ = ("level", "state", "total")
+    Args:
+        words: of its record, where machine code finds the state.
+    """
 
-    def __init__(self) -> None:
-        self.state = Summed.NONE
+    __slots__ = ("_words", "level", "total")
+
+    def __init__(self, words: memoryview) -> None:
+        self._words = words
         self.level = 0
         self.total = 0
 
     @property
+    def state(self) -> Summed:
+        """What is known."""
+        return Summed(self._words[SUMMED])
+
+    @state.setter
+    def state(self, state: Summed) -> None:
+        self._words[SUMMED] = state.value
+
+    @property
     def is_complete(self) -> bool:
         """Whether the sum of the packet is known."""
-        return self.state is Summed.COMPLETE
+        return bool(self._words[SUMMED] == Summed.COMPLETE.value)
 
     def complete(self, data: bytes) -> None:
         """Start with the sum of ``data``, which begins at the network header."""

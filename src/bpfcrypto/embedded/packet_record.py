@@ -8,9 +8,17 @@ with what else decides whether a range of the packet is contiguous:
     END      address of the byte behind the linear part
     DATA     address of an xdp frame's first byte; an skb has none in front, and leaves it 0
     BEHIND   bytes of the packet behind the linear part
-    PAGE     address of the buffer that an xdp frame's linear part lies in; 0 for an skb
+    BUFFER   address of the buffer that the linear part lies in
 
-runtime/packet.h has the same layout.
+Of an skb there are more:
+
+    LIMIT         address behind the buffer, as far as the kernel's would go. 0 means that nobody has moved the packet's borders yet: it
+                  ends at the next cache line, and what there is between is not known to be zero
+    ROOM          address behind the buffer's memory: how far LIMIT may move without another buffer
+    NETWORK, MAC, TRANSPORT, SUMMED, HASHED, ENCAPSULATED
+                  what the stack knows of the packet (packet_skb.py)
+
+jit/runtime/runtime.h has the same layout.
 """
 
 from __future__ import annotations
@@ -27,10 +35,11 @@ if TYPE_CHECKING:
 
     from bpfcrypto.abi.ctx import Field
 
-START, END, DATA, BEHIND, PAGE = range(5)
+START, END, DATA, BEHIND, BUFFER = range(5)
+LIMIT, ROOM, NETWORK, MAC, TRANSPORT, SUMMED, HASHED, ENCAPSULATED = range(5, 13)
 """Numbers of the 64-bit words behind the context."""
 
-WORDS = 5
+_WORDS = {SK_BUFF.struct: 13, XDP_MD.struct: 5}
 ALIGNMENT = 64
 
 _U64 = Struct("<Q")
@@ -43,7 +52,7 @@ def words_offset(layout: CtxLayout) -> int:
 
 def record_size(layout: CtxLayout) -> int:
     """Bytes of a record."""
-    return words_offset(layout) + 8 * WORDS
+    return words_offset(layout) + 8 * _WORDS[layout.struct]
 
 
 class Record:
@@ -55,7 +64,7 @@ class Record:
     Attributes:
         storage, offset: where its bytes are.
         view: its bytes.
-        words: START, END and the others.
+        words: START, END and the others of that context.
     """
 
     __slots__ = ("_fields", "layout", "offset", "storage", "view", "words")

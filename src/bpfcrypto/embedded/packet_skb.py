@@ -20,7 +20,19 @@ from bpfcrypto.embedded.ctx import CtxAccess
 from bpfcrypto.embedded.memory import Memory, Region
 from bpfcrypto.embedded.packet import CACHE_LINE, ETH_HLEN, PAGE_SIZE, SHARED_INFO, Window, align
 from bpfcrypto.embedded.packet_csum import SkbChecksum
-from bpfcrypto.embedded.packet_record import BEHIND, END, START, Place, Record
+from bpfcrypto.embedded.packet_record import (
+    BEHIND,
+    BUFFER,
+    ENCAPSULATED,
+    HASHED,
+    LIMIT,
+    MAC,
+    NETWORK,
+    ROOM,
+    TRANSPORT,
+    Place,
+    Record,
+)
 
 if TYPE_CHECKING:
     import ctypes
@@ -60,6 +72,25 @@ def _packet_type(header: bytes) -> int:
     return _MULTICAST if header[0] & 1 else _OTHERHOST
 
 
+def begin(words: memoryview) -> None:
+    """The words of an skb's record that do not depend on its bytes or on where they are."""
+    words[NETWORK], words[TRANSPORT] = ETH_HLEN, _NO_TRANSPORT
+
+
+class _Word:
+    """An integer that is kept in the record, for machine code too."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __get__(self, skb: SkBuff, _owner: object = None) -> int:
+        value: int = skb._record.words[self._number]
+        return value
+
+    def __set__(self, skb: SkBuff, value: int) -> None:
+        skb._record.words[self._number] = value
+
+
 class SkBuff:
     """An skb during a run.
 
@@ -75,18 +106,25 @@ class SkBuff:
         checksum: what is known of its checksum.
     """
 
+    network_offset = _Word(NETWORK)
+    mac_size = _Word(MAC)
+    encapsulated = _Word(ENCAPSULATED)
+    _transport = _Word(TRANSPORT)
+    _hashed = _Word(HASHED)
+
     def __init__(self, memory: Memory, data: bytes | Place, *, linear: int | None = None) -> None:
         if isinstance(data, Place):
             self._record = data.record
-            head = self._record.words[END] - self._record.words[START]
-            self._window = self._buffer(memory, head, data.storage)
-            view = self._window.view
-            view[:HEADROOM], view[HEADROOM + head :] = bytes(HEADROOM), bytes(len(view) - HEADROOM - head)
+            self._window = self._taken_over(memory, data.storage)
             self._paged = b""
         else:
             self._record = Record(SK_BUFF)
+            begin(self._record.words)
             head = len(data) if linear is None else linear
-            self._window = self._buffer(memory, head, None)
+            capacity = HEADROOM + align(head, CACHE_LINE)
+            borders = self._record.words[:2]
+            self._window = Window(memory, "packet", capacity, HEADROOM, HEADROOM + head, borders=borders)
+            self._tell()
             self._window.view[HEADROOM : HEADROOM + head] = data[:head]
             self._set_paged(data[head:])
         self._region = memory.map(
@@ -99,12 +137,7 @@ class SkBuff:
                 owner=self,
             )
         )
-        self.network_offset = ETH_HLEN
-        self.mac_size = 0
-        self._transport = _NO_TRANSPORT
-        self.encapsulated = False
-        self._hashed = False
-        self.checksum = SkbChecksum()
+        self.checksum = SkbChecksum(self._record.words)
         if isinstance(data, Place):
             memory.map(Region(data.socket, name="socket", readable=False))
             return
@@ -113,11 +146,28 @@ class SkBuff:
         self.set("ifindex", 1)
         self.set("sk", memory.new(8, "socket", readable=False).base)
 
-    def _buffer(self, memory: Memory, head: int, storage: ctypes.Array[ctypes.c_char] | None) -> Window:
-        """The buffer of a packet whose linear part has ``head`` bytes."""
-        capacity = HEADROOM + align(head, CACHE_LINE)
-        borders = self._record.words[:2]
-        return Window(memory, "packet", capacity, HEADROOM, HEADROOM + head, borders=borders, storage=storage)
+    def _taken_over(self, memory: Memory, storage: ctypes.Array[ctypes.c_char]) -> Window:
+        """The buffer of a packet that machine code has begun with."""
+        words = self._record.words
+        buffer = words[BUFFER]
+        start, end = (border - buffer for border in words[:2])
+        known = words[LIMIT]
+        capacity = known - buffer if known else align(end, CACHE_LINE)
+        window = Window(memory, "packet", capacity, start, end, borders=words[:2], storage=storage)
+        if not known:
+            window.view[:start], window.view[end:] = bytes(start), bytes(capacity - end)
+            words[LIMIT] = buffer + capacity
+        return window
+
+    def _tell(self) -> None:
+        """Say where the buffer is."""
+        words, window = self._record.words, self._window
+        words[BUFFER] = window.address
+        words[LIMIT], words[ROOM] = window.address + window.capacity, window.address + window.room
+
+    def follow(self) -> None:
+        """See the packet as machine code has left it."""
+        self._window.follow(self._record.words[LIMIT] - self._window.address)
 
     @property
     def handle(self) -> int:
@@ -154,7 +204,7 @@ class SkBuff:
     @property
     def hashed(self) -> bool:
         """Whether it has a hash, be it 0."""
-        return self._hashed
+        return bool(self._hashed)
 
     def set_hash(self, value: int) -> None:
         """Give it a hash."""
@@ -282,6 +332,7 @@ class SkBuff:
         if size > window.start:
             more = align(size - window.start, HEADROOM)
             window.replace(window.capacity + more, window.start + more)
+            self._tell()
             self._transport = (self._transport + more) & _NO_TRANSPORT
         start = window.start - size
         head = bytes(window.view[window.start : window.start + offset])
@@ -309,5 +360,6 @@ class SkBuff:
         end = window.end + len(data)
         if end > window.capacity:
             window.replace(align(end, CACHE_LINE), window.start)
+            self._tell()
         window.view[window.end : end] = data
         window.move(window.start, end)

@@ -13,7 +13,7 @@ from bpfcrypto.abi.ctx import XDP_MD, Field, FieldKind
 from bpfcrypto.embedded.ctx import CtxAccess
 from bpfcrypto.embedded.memory import Memory, Region
 from bpfcrypto.embedded.packet import ETH_HLEN, PAGE_SIZE, SHARED_INFO, Window
-from bpfcrypto.embedded.packet_record import BEHIND, DATA, END, PAGE, START, Place, Record
+from bpfcrypto.embedded.packet_record import BEHIND, BUFFER, DATA, END, START, Place, Record
 from bpfcrypto.embedded.state import signed
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class XdpFrame:
         self._fragments: list[Window] = []
         if isinstance(data, Place):
             self._record, words = data.record, data.record.words
-            start, end = (words[each] - words[PAGE] for each in (START, END))
+            start, end = (words[each] - words[BUFFER] for each in (START, END))
             self._window = self._page(start, end, data.storage)
         else:
             self._record = Record(XDP_MD)
@@ -52,7 +52,7 @@ class XdpFrame:
             self._window = self._page(start, start + head, None)
             self._window.view[start : start + head] = data[:head]
             self._record.words[DATA] = self._window.address + HEADROOM
-            self._record.words[PAGE] = self._window.address
+            self._record.words[BUFFER] = self._window.address
             self._fragments += [self._fragment(data[at : at + PAGE_SIZE]) for at in range(head, len(data), PAGE_SIZE)]
             self._count_behind()
             self.set_queue(1, 0)
@@ -71,6 +71,10 @@ class XdpFrame:
         """The page of the linear part."""
         borders = self._record.words[:2]
         return Window(self._memory, "packet", PAGE_SIZE, start, end, borders=borders, storage=storage)
+
+    def follow(self) -> None:
+        """Map what is between the borders where machine code has moved them."""
+        self._window.follow()
 
     def set_queue(self, ifindex: int, queue: int) -> None:
         """Say where the frame came in."""

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bpfcrypto.abi import ringbuf
-from bpfcrypto.embedded import jit
+from bpfcrypto.abi.ctx import SK_BUFF, XDP_MD
+from bpfcrypto.embedded import jit, packet_record
 from bpfcrypto.embedded.jit.record import RunRecord
 from bpfcrypto.embedded.map_record import MapAbility, MapKind, MapRecord
 from bpfcrypto.embedded.map_ringbuf import RingPage
@@ -55,6 +56,18 @@ def test_numbers(kind: type[IntEnum]) -> None:
     assert {each.name: numbers[str(each.name)] for each in kind if each} == {
         each.name: each.value for each in kind if each
     }
+
+
+def test_packet_words() -> None:
+    """The words behind a context have the same names and order in C, and there are as many as are copied for a packet."""
+    common, skb = (members("runtime.h", name) for name in ("words", "skb"))
+    names = [name.upper() for name, _ in common + skb]
+    assert [getattr(packet_record, name) for name in names] == list(range(len(names)))
+    text = (RUNTIME / "driver.h").read_text()
+    for layout, record, count in ((SK_BUFF, "SKB", len(names)), (XDP_MD, "XDP", len(common))):
+        size = packet_record.record_size(layout)
+        assert size == packet_record.words_offset(layout) + 8 * count
+        assert f"#define {record}_RECORD {size}\n" in text
 
 
 def test_ring_numbers() -> None:

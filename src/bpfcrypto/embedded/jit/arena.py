@@ -18,14 +18,14 @@ from bpfcrypto.embedded.jit.memory import MachineMemory
 from bpfcrypto.embedded.jit.native_call import runner
 from bpfcrypto.embedded.outcome import end_round
 from bpfcrypto.embedded.packet import CACHE_LINE, PAGE_SIZE, align
-from bpfcrypto.embedded.packet_record import DATA, END, PAGE, START, Place, Record
+from bpfcrypto.embedded.packet_record import BUFFER, DATA, END, ROOM, START, Place, Record
 from bpfcrypto.embedded.packet_skb import HEADROOM as SKB_HEADROOM
-from bpfcrypto.embedded.packet_skb import SkBuff
+from bpfcrypto.embedded.packet_skb import MAX_SIZE, SkBuff, begin
 from bpfcrypto.embedded.packet_xdp import HEADROOM as XDP_HEADROOM
 from bpfcrypto.embedded.packet_xdp import XdpFrame
 from bpfcrypto.embedded.resilient import release_all
 from bpfcrypto.embedded.state import RunState
-from bpfcrypto.embedded.testrun import LOOPBACK, MAX_SKB
+from bpfcrypto.embedded.testrun import LOOPBACK
 from bpfcrypto.errors import SyscallError
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ _U32 = 0xFFFFFFFF
 _SOCKET_BYTES = 8
 _COMMON = 64  # verdicts from here on are all alike
 _BUFFERS: Mapping[CtxLayout, tuple[int, int]] = {
-    SK_BUFF: (SKB_HEADROOM, SKB_HEADROOM + align(MAX_SKB, CACHE_LINE)),
+    SK_BUFF: (SKB_HEADROOM, SKB_HEADROOM + align(MAX_SIZE, CACHE_LINE)),
     XDP_MD: (XDP_HEADROOM, PAGE_SIZE),
 }
-"""Headroom and bytes of the buffer."""
+"""Headroom and bytes of the buffer. An skb may grow there to all that it may become."""
 
 
 class Arena:
@@ -197,11 +197,13 @@ def _fresh(layout: CtxLayout, place: Place, headroom: int) -> Record:
     fresh = Record(layout)
     buffer = ctypes.addressof(place.storage)
     fresh.words[START] = fresh.words[END] = buffer + headroom
+    fresh.words[BUFFER] = buffer
     if layout is XDP_MD:
         fresh.words[DATA] = buffer + headroom
-        fresh.words[PAGE] = buffer
         fresh.put(XDP_MD.field("ingress_ifindex"), LOOPBACK)
     else:
+        fresh.words[ROOM] = buffer + ctypes.sizeof(place.storage)
+        begin(fresh.words)
         fresh.put(SK_BUFF.field("ifindex"), LOOPBACK)
         fresh.put(SK_BUFF.field("sk"), ctypes.addressof(place.socket))
     return fresh

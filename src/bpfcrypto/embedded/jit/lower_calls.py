@@ -233,6 +233,8 @@ NATIVES: Mapping[str, int] = {
     "bpf_ringbuf_reserve_dynptr": 4,
     "bpf_ringbuf_submit": 2,
     "bpf_ringbuf_submit_dynptr": 2,
+    "bpf_skb_change_proto": 3,
+    "bpf_skb_change_tail": 3,
     "bpf_skb_load_bytes": 4,
     "bpf_skb_pull_data": 2,
     "bpf_skb_store_bytes": 5,

@@ -35,7 +35,7 @@ class _Stream(ctypes.Structure):
         (name, _WORD)
         for name in (
             "arena", "source", "source_end", "target", "target_end", "swapped", "resolution", "interfaces", "interface_count", "tallies",
-            "tally_count", *_COUNTERS,
+            "tally_count", "drop_refused", *_COUNTERS,
         )
     )  # fmt: skip
 
@@ -50,9 +50,10 @@ class MachineRecordRunner:
         driver: of the program.
         records: their format.
         cpu: where it runs; None for any.
+        drop_refused: whether packets that no run takes are dropped.
     """
 
-    def __init__(self, driver: Driver, records: RecordFormat, cpu: int | None) -> None:
+    def __init__(self, driver: Driver, records: RecordFormat, cpu: int | None, *, drop_refused: bool = False) -> None:
         self._driver = driver
         self._cpu = cpu
         self._function = _RUN(runtime.address(f"run_{records.name}"))
@@ -66,6 +67,7 @@ class MachineRecordRunner:
             "interfaces": ctypes.addressof(self._interfaces),
             "interface_count": len(records.interfaces),
             "tallies": ctypes.addressof(self._tallies),
+            "drop_refused": drop_refused,
         }
 
     def run(self, source: memoryview, target: memoryview | None) -> Stretch:

@@ -45,6 +45,8 @@ class Running:
         if self.state is None:
             assert self.begin is not None
             self.state = self.begin()
+        elif self.state.packet is not None:
+            self.state.packet.follow()
         return self.state
 
 

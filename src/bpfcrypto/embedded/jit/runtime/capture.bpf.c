@@ -43,6 +43,7 @@ struct stream {
 	u64 interface_count;
 	struct tally *tallies;
 	u64 tally_count;
+	u64 drop_refused;    /* whether a packet that no run takes is dropped, and not copied */
 	u64 packets, bytes, changed, written, dropped, refused;
 };
 
@@ -82,6 +83,10 @@ INLINE enum outcome give(struct stream *s, const u8 *data, u64 size)
 	s->bytes += size;
 	if (unlikely(refused)) {
 		s->refused++;
+		if (s->drop_refused) {
+			s->dropped++;
+			return DROPPED;
+		}
 		s->written++;
 		a->out = (u64)data;
 		a->out_size = size;

@@ -7,7 +7,7 @@
 
 #define ETH_HLEN 14
 #define SKB_HEADROOM 64
-#define SKB_RECORD 232
+#define SKB_RECORD 296
 #define SKB_MAX 3712
 #define XDP_HEADROOM 256
 #define XDP_FRAME 40

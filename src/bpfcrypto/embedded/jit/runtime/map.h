@@ -10,9 +10,10 @@ struct map {
 	u32 key_size, value_size, max_entries, kind, abilities, cpus, lock, mask;
 	u64 table, elements, free, referenced, spares;
 	u32 element_size, spare_count, count, free_count, fresh, changes;
+	u64 lengths;
 };
 
-enum { OTHER, ARRAY, HASH, LRU, ARRAY_OF_MAPS, HASH_OF_MAPS, RING };
+enum { OTHER, ARRAY, HASH, LRU, ARRAY_OF_MAPS, HASH_OF_MAPS, RING, TRIE };
 enum { WRITE = 1, PERCPU = 2 };
 enum { ANY, NOEXIST, EXIST, F_LOCK = 4 };
 

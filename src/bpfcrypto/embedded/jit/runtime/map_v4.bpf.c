@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Elements of arrays and hashes (kernel/bpf/arraymap.c, hashtab.c). Values with special fields, and what makes an LRU map evict, are left to
- * Python.
+ * Elements of arrays and hashes, and what a trie has for a key (kernel/bpf/arraymap.c, hashtab.c, lpm_trie.c). Values with special fields,
+ * what makes an LRU map evict, and changes of tries are left to Python.
  */
-#include "hash.h"
+#include "trie.h"
 
 INLINE u64 value_on(struct map *map, const void *key, u32 cpu)
 {
@@ -31,6 +31,12 @@ INLINE u64 value_on(struct map *map, const void *key, u32 cpu)
 	case ARRAY_OF_MAPS:
 		number = *(const u32 *)key;
 		return number < map->max_entries ? ACQUIRE((u64 *)map->values + number) : 0;
+	case TRIE:
+		number = find_prefix(map, key);
+		if (!number)
+			return 0;
+		number--;
+		break;
 	case HASH_OF_MAPS:
 		number = find(map, key);
 		return number ? ACQUIRE((u64 *)map->values + number - 1) : 0;

@@ -45,14 +45,18 @@ enum {
 	EEXIST = 17,
 	EINVAL = 22,
 	ERANGE = 34,
+	ENOTSUPP = 524,
 };
 
 /* The words behind a context (packet_record.py). */
 struct words {
-	u64 start;
-	u64 end;
-	u64 data;
-	u64 behind;
+	u64 start, end, data, behind, buffer;
+};
+
+/* Those of an skb. */
+struct skb {
+	struct words words;
+	u64 limit, room, network, mac, transport, summed, hashed, encapsulated;
 };
 
 #define SKB_WORDS 192
