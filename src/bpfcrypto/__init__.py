@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from bpfcrypto.errors import BpfCryptoError as BpfCryptoError
     from bpfcrypto.errors import CaptureError as CaptureError
     from bpfcrypto.errors import CompileError as CompileError
+    from bpfcrypto.errors import ConfigError as ConfigError
     from bpfcrypto.errors import ContextError as ContextError
     from bpfcrypto.errors import InternalError as InternalError
     from bpfcrypto.errors import KeyNotFoundError as KeyNotFoundError
@@ -76,8 +77,8 @@ _HOMES = {
         "Program QueueMap Redirect RedirectTarget RingMap RunResult UserRingMap Verdict"
     ),
     "bpfcrypto.errors": (
-        "BpfCryptoError CaptureError CompileError ContextError InternalError KeyNotFoundError LinkError MapError "
-        "NotSupportedError ObjectError PinError PrivilegeError RunError SyscallError VerifierError"
+        "BpfCryptoError CaptureError CompileError ConfigError ContextError InternalError KeyNotFoundError LinkError "
+        "MapError NotSupportedError ObjectError PinError PrivilegeError RunError SyscallError VerifierError"
     ),
     "bpfcrypto.link": "Attachable Link Order",
     "bpfcrypto.loader.load": "load_spec",

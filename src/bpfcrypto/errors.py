@@ -19,6 +19,7 @@
       RunError                  a running program broke a rule that only shows at run time: .insn
       ContextError              bpf_crypto_ctx_create refused: .errno
       LinkError                 a program cannot be attached there, or a link cannot be changed so: .errno
+      ConfigError               a configuration, or a file that it names, cannot be used: .source .place
       CaptureError              a capture file that cannot be read or written: .offset
       InternalError             a defect of bpfcrypto; please report it
 
@@ -294,6 +295,25 @@ class LinkError(BpfCryptoError):
     def __init__(self, message: str, *, errno: int, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.errno = errno
+
+
+class ConfigError(BpfCryptoError):
+    """A configuration, or a file that it names, cannot be used.
+
+    Args:
+        message: what is wrong, with the value, and what is allowed; never anything of a key but its length.
+        source: the file's name.
+        place: the table and the key in it, as in ``[link] mtu``; "" where none is concerned.
+        hint: what to do.
+    """
+
+    def __init__(self, message: str, *, source: str | None = None, place: str = "", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.source = source
+        self.place = place
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (self.source, self.place, self.message)))
 
 
 class CaptureError(BpfCryptoError):

@@ -14,7 +14,15 @@ from collections.abc import Sequence
 import click
 
 from bpfcrypto import __version__
-from bpfcrypto.errors import BpfCryptoError, LinkError, NotSupportedError, PinError, PrivilegeError, VerifierError
+from bpfcrypto.errors import (
+    BpfCryptoError,
+    ConfigError,
+    LinkError,
+    NotSupportedError,
+    PinError,
+    PrivilegeError,
+    VerifierError,
+)
 
 OK, REJECTED, USAGE, NOT_SUPPORTED = range(4)
 """Exit codes."""
@@ -31,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "detach": ("bpfcrypto.cli.attach:detach", "Take programs off their interfaces, and their pins away."),
     "disasm": ("bpfcrypto.cli.disasm:disasm", "Print an object's instructions with their source lines."),
     "doctor": ("bpfcrypto.cli.doctor:doctor", "Say what works on this machine, what is missing, and what to do."),
+    "esp": ("bpfcrypto.cli.esp:esp", "Encrypt and authenticate packets between hosts, by standard ESP."),
     "links": (
         "bpfcrypto.cli.links:links",
         "Show which programs are attached to interfaces, and where they are pinned.",
@@ -103,6 +112,7 @@ _CODES: dict[type[BpfCryptoError], int] = {
     PrivilegeError: NOT_SUPPORTED,
     LinkError: USAGE,  # a place that does not exist, or is taken
     PinError: USAGE,
+    ConfigError: USAGE,
 }
 
 
