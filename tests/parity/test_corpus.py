@@ -113,6 +113,7 @@ INPUTS: dict[str, dict[str, tuple[int, ...] | int]] = {
     "locks_resilient": {"first": SMALL_U32, "second": SMALL_U32},
     "exceptions": {"given": (*range(32), 2**32, 2**63 + 1, 2**64 - 1)},
     "kernel_context": {"room": EDGES["u32"]},
+    "chacha20_poly1305": {"length": (*EDGES["u32"], 9216, 9217), "counter": EDGES["u32"]},
     "maps_kptr": {"key": range(6), "flags": (0, 0, 0, 1, 2, 3, 4, 8), "cipher_key": 16},
 }  # fmt: skip
 

@@ -33,6 +33,7 @@
 
 /* extension headers of IPv6 */
 #define NEXTHDR_HOP 0
+#define NEXTHDR_IPIP 4
 #define NEXTHDR_TCP 6
 #define NEXTHDR_UDP 17
 #define NEXTHDR_IPV6 41
