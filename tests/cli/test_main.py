@@ -15,6 +15,7 @@ from bpfcrypto.errors import (
     BpfCryptoError,
     CaptureError,
     CompileError,
+    ConfigError,
     NotSupportedError,
     PrivilegeError,
     RunError,
@@ -62,6 +63,7 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], m
     [
         (NotSupportedError("steam"), 3),
         (PrivilegeError("CAP_BPF is missing"), 3),
+        (ConfigError("1 is not allowed", place="[link] mtu"), 2),
         (CaptureError("cut"), 1),
         (RunError("bad access"), 1),
     ],

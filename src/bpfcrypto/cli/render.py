@@ -15,6 +15,7 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 _WIDTH_IN_PIPES = 160
 
@@ -38,6 +39,16 @@ def print_table(
         right: titles of the columns that are flush right.
         err: whether it goes to standard error.
     """
+    table = make_table(columns, rows, right=right)
+    out = console(err=err)
+    with out.capture() as capture:
+        out.print(table)
+    for line in capture.get().splitlines():
+        click.echo(line.rstrip(), err=err)
+
+
+def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
+    """The table of :func:`print_table`, for a display of its own."""
     from rich.table import Table
     from rich.text import Text
 
@@ -46,11 +57,7 @@ def print_table(
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
-    out = console(err=err)
-    with out.capture() as capture:
-        out.print(table)
-    for line in capture.get().splitlines():
-        click.echo(line.rstrip(), err=err)
+    return table
 
 
 def print_json(value: object) -> None:
@@ -77,3 +84,14 @@ def duration(nanoseconds: float) -> str:
         if nanoseconds >= factor:
             return f"{nanoseconds / factor:.3g} {unit}"
     return f"{nanoseconds:.0f} ns"
+
+
+def age(seconds: float) -> str:
+    """A time that has passed, in at most two units: ``0.3 s``, ``42 s``, ``5 min 3 s``, ``2 h 5 min``, ``3 d 4 h``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    rest = round(seconds)
+    for size, unit, lower, lower_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if rest >= size:
+            return f"{rest // size} {unit} {rest % size // lower} {lower_unit}"
+    return f"{rest} s"
