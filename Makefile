@@ -11,12 +11,12 @@ RUNTIME := $(VENV)/.bpfcrypto
 DEVELOPMENT := $(VENV)/.bpfcrypto-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint format bpf bench clean
+.PHONY: help setup demo test fuzz lint format bpf bench bench-link clean
 
 help: ## print this
 	@echo "bpfcrypto: BPF programs with crypto kfuncs, on any machine or on the real kernel"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(RUNTIME) ## make .venv with bpfcrypto in it (needs Python >= 3.11)
 
@@ -43,6 +43,9 @@ bpf: $(DEVELOPMENT) ## rebuild every committed BPF object with the pinned compil
 
 bench: $(DEVELOPMENT) ## measure, and print one table
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-link: $(DEVELOPMENT) ## measure ESP between two network namespaces; needs root
+	@$(BIN)/python -m bench.link $(ARGS)
 
 clean: ## remove what the targets above made
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)

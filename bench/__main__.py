@@ -183,9 +183,9 @@ def main() -> None:
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
     elif options.write:
-        report.write(
-            ROOT / "docs" / "reference", rows, f"{platform.machine()}, {platform.system()} {platform.release()}"
-        )
+        machine = f"{platform.machine()}, {platform.system()} {platform.release().split("-")[0]}"
+        head = report.HEAD.format(machine=machine)
+        report.write(ROOT / "docs" / "reference", rows, head, "speed", report.TITLES, report.NOTES)
     else:
         table = [(f"{row.group}: {row.name}", row.shown, row.goal_shown, row.verdict) for row in rows]
         print_table(("measurement", "value", "goal", ""), table, right=("value", "goal"))

@@ -1,9 +1,10 @@
-"""The page of results: docs/reference/speed.md, with its numbers as JSON and a plot for each group."""
+"""Pages of results, such as docs/reference/speed.md, with their numbers as JSON and a plot for each group."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -44,22 +45,32 @@ NOTES = {
 _PCAP_HEADER, _RECORD_HEADER = 24, 16
 
 
-def write(folder: Path, rows: Sequence[Row], machine: str) -> None:
-    """Write the page, ``speed.json`` and the plots into a folder."""
-    text = [HEAD.format(machine=machine)]
+def write(
+    folder: Path, rows: Sequence[Row], head: str, name: str, titles: Mapping[str, str], notes: Mapping[str, str]
+) -> None:
+    """Write a page, its data and its plots into a folder.
+
+    Args:
+        folder: where to.
+        rows: what was measured; those of a group stand together.
+        head: what the page begins with.
+        name: of the page, its data and its plots.
+        titles, notes: of groups.
+    """
+    text = [head]
     for group, found in groupby(rows, key=lambda row: row.group):
         each = list(found)
-        title = TITLES.get(group, group)
-        name = f"speed-{group.lower()}.svg"
-        (folder / name).write_text(plot(title, each))
+        title = titles.get(group, group)
+        picture = f"{name}-{re.sub('[^a-z0-9]+', '-', group.lower()).removeprefix('esp-')}.svg"
+        (folder / picture).write_text(plot(title, each))
         text.append(f"## {title}\n\n")
-        if group in NOTES:
-            text.append(f"{NOTES[group]}\n\n")
-        text.append(f"![{title}]({name})\n\n| what | value | goal | |\n|---|---:|---:|---|\n")
+        if group in notes:
+            text.append(f"{notes[group]}\n\n")
+        text.append(f"![{title}]({picture})\n\n| what | value | goal | |\n|---|---:|---:|---|\n")
         text += [f"| {row.name} | {row.shown} | {row.goal_shown} | {row.verdict} |\n" for row in each]
         text.append("\n")
-    (folder / "speed.md").write_text("".join(text).rstrip() + "\n")
-    (folder / "speed.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    (folder / f"{name}.md").write_text("".join(text).rstrip() + "\n")
+    (folder / f"{name}.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 
 
 def first_packet(path: Path) -> bytes:
