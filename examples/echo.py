@@ -1,6 +1,8 @@
 """Send a text in a ping, and say what the wire showed of it. Needs root.
 
-python echo.py ADDRESS TEXT
+python echo.py ADDRESS TEXT [INTERFACE]
+
+Without an interface it looks at all of them.
 """
 
 from __future__ import annotations
@@ -40,9 +42,11 @@ def echo(address: str, text: bytes) -> bytes | None:
 
 
 def main() -> None:
-    """Ping while a packet socket looks at every interface."""
+    """Ping while a packet socket looks at the wire."""
     address, text = sys.argv[1], sys.argv[2].encode()
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(EVERY_PROTOCOL)) as tap:
+        if len(sys.argv) > 3:
+            tap.bind((sys.argv[3], EVERY_PROTOCOL))
         tap.settimeout(0.1)
         answer = echo(address, text)
         frames = []

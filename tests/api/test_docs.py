@@ -25,10 +25,12 @@ def name_of(page: Path) -> str:
 
 
 ATTACHING = ROOT / "docs/guides/encrypt-a-link.md"
+ESP = ROOT / "docs/guides/encrypt-between-hosts.md"
+ALONE = (ATTACHING, ESP)
 
 
 @pytest.mark.parametrize(
-    "page", [page for page, found in TRANSCRIPTS.items() if found and page != ATTACHING], ids=name_of
+    "page", [page for page, found in TRANSCRIPTS.items() if found and page not in ALONE], ids=name_of
 )
 def test_transcripts_are_true(page: Path, tmp_path: Path) -> None:
     """Every command of a page, run in order in an empty folder, prints what the page shows."""
@@ -36,11 +38,12 @@ def test_transcripts_are_true(page: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.kernel
-def test_the_guide_to_links_is_true(tmp_path: Path) -> None:
-    """The same of the page that attaches programs; its namespaces and pins are in a file tree of its own, and go with it."""
+@pytest.mark.parametrize("page", ALONE, ids=name_of)
+def test_the_guides_to_links_are_true(page: Path, tmp_path: Path) -> None:
+    """The same of pages that attach programs; their namespaces, pins and state are in a file tree of its own, and go with it."""
     pytest.importorskip("pyroute2")
 
-    in_own_mounts(lambda: run_transcripts(ATTACHING, tmp_path))
+    in_own_mounts(lambda: run_transcripts(page, tmp_path))
 
 
 def test_the_guide_to_links_has_ten_commands() -> None:
