@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -183,8 +182,7 @@ def main() -> None:
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
     elif options.write:
-        machine = f"{platform.machine()}, {platform.system()} {platform.release().split("-")[0]}"
-        head = report.HEAD.format(machine=machine)
+        head = report.HEAD.format(machine=report.machine())
         report.write(ROOT / "docs" / "reference", rows, head, "speed", report.TITLES, report.NOTES)
     else:
         table = [(f"{row.group}: {row.name}", row.shown, row.goal_shown, row.verdict) for row in rows]

@@ -9,7 +9,6 @@ import argparse
 import ctypes
 import multiprocessing
 import os
-import platform
 import socket
 import statistics
 import sys
@@ -218,8 +217,9 @@ def main() -> None:
     options = parser.parse_args()
     rows = sorted(esp.packets(), key=lambda row: row.group) + links()
     if options.write:
-        machine = f"{platform.machine()}, {platform.system()} {platform.release().split("-")[0]}"
-        report.write(ROOT / "docs" / "reference", rows, HEAD.format(machine=machine), "esp-speed", TITLES, NOTES)
+        report.write(
+            ROOT / "docs" / "reference", rows, HEAD.format(machine=report.machine()), "esp-speed", TITLES, NOTES
+        )
         return
     table = [(f"{row.group}: {row.name}", row.shown, row.goal_shown, row.verdict) for row in rows]
     print_table(("measurement", "value", "goal", ""), table, right=("value", "goal"))

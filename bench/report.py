@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -43,6 +44,11 @@ NOTES = {
     "commands": "Of a run, nearly all is Python's start and the imports of click, rich, pyelftools and llvmlite.",
 }
 _PCAP_HEADER, _RECORD_HEADER = 24, 16
+
+
+def machine() -> str:
+    """What a page says of the machine: no more than others can have as well."""
+    return f"{platform.machine()}, {platform.system()} {platform.release().split('-')[0]}"
 
 
 def write(
