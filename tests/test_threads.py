@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bpfcrypto.embedded.engine import EmbeddedEngine
 from bpfcrypto.embedded.engine_collection import EmbeddedCollection
+from bpfcrypto.embedded.jit.compile import is_available
 from support.ciphers import cipher_users, ecb
 from support.packets import sample
 from support.threads import together
@@ -117,6 +119,30 @@ def test_user_space_and_programs_share_a_map(engine: Engine) -> None:
 
     assert missed == 0
     assert counted == [4 * repeat] * 2
+
+
+@two_cpus
+def test_a_context_is_put_into_its_slot_at_once() -> None:
+    """Not a moment in which another thread could see an empty slot: the same pointer is stored over itself while machine code reads."""
+    with EmbeddedEngine(cpus=2) as engine, engine.load(BPF / "rotation.bpf.o") as collection:
+        assert collection.programs["rotate"].run().retval == 0
+        values, done = collection.maps["m_slot"].values, threading.Event()
+        pointer = values.exchange(values.region.base, 0)
+        values.exchange(values.region.base, pointer)
+        repeat = 400_000 if is_available() else 500
+
+        def use() -> None:
+            collection.programs["use"].run(BLANK, repeat=repeat)
+            done.set()
+
+        def store() -> None:
+            while not done.is_set():
+                values.exchange(values.region.base, pointer)
+
+        together(use, store)
+        missing = collection.variables["missing"].value
+
+    assert missing == 0
 
 
 def test_contexts_rotate_while_others_encrypt(engine: Engine) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from struct import Struct
 from typing import TYPE_CHECKING
 
 from bpfcrypto.btf.record import FieldKind
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 Destructor = Callable[[int], None]
 """Gives back the reference that a kptr slot held, or everything on the list or in the tree at an address."""
 
-_POINTER = Struct("<Q")
 _LARGE = 1 << 20
 _OWNING = frozenset({FieldKind.KPTR, FieldKind.KPTR_PERCPU})
 _ROOTS = frozenset({FieldKind.LIST_HEAD, FieldKind.RB_ROOT})
@@ -99,6 +97,7 @@ class Values:
         total = self.stride * slots * cpus
         storage, offset = new_storage(total)
         self._view = memoryview(storage).cast("B")[offset : offset + total]
+        self._words = self._view.cast("Q")
         self.region = memory.map(
             Region(
                 storage,
@@ -116,7 +115,7 @@ class Values:
 
     def close(self) -> None:
         """Release what special fields hold and take the values out of memory."""
-        words = self._view.cast("Q")
+        words = self._words
         for offset, field in self._pointers.items():
             held = words[offset // 8 :: self.stride // 8].tolist()
             for index, pointer in enumerate(held):
@@ -131,7 +130,7 @@ class Values:
 
     def pointers(self) -> Iterator[int]:
         """What the kptrs of all values hold, NULL left out."""
-        words = self._view.cast("Q")
+        words = self._words
         return (
             pointer
             for offset in self._pointers
@@ -214,8 +213,9 @@ class Values:
         return (cpu * self.slots + slot) * self.stride
 
     def _swap(self, at: int, new: int) -> int:
-        old: int = _POINTER.unpack_from(self._view, at)[0]
-        _POINTER.pack_into(self._view, at, new)
+        """In one store: struct.pack_into clears the bytes before it writes them, and machine code would see that."""
+        old = self._words[at // 8]
+        self._words[at // 8] = new
         return old
 
     def _read(self, slot: int, cpu: int, size: int) -> bytes:
