@@ -90,17 +90,22 @@ def outcome(collection: Collection, data: bytes, wanted: list[Step]) -> tuple[ob
 
 
 @pytest.fixture(scope="module")
-def three() -> Iterator[list[Collection]]:
-    """One collection on each."""
+def two() -> Iterator[list[Collection]]:
+    """One collection with the interpreter, and one with machine code."""
     with (
         EmbeddedEngine(jit=False) as interpreter,
         EmbeddedEngine(jit=True) as machine,
-        KernelEngine() as kernel,
         interpreter.load(OBJECT) as first,
         machine.load(OBJECT) as second,
-        kernel.load(OBJECT) as third,
     ):
-        yield [first, second, third]
+        yield [first, second]
+
+
+@pytest.fixture(scope="module")
+def three(two: list[Collection]) -> Iterator[list[Collection]]:
+    """The same, and one on the kernel."""
+    with KernelEngine() as kernel, kernel.load(OBJECT) as third:
+        yield [*two, third]
 
 
 def packets() -> list[bytes]:
@@ -125,14 +130,14 @@ def test_same_packets(three: list[Collection], actions: tuple[int, ...], seed: i
 
 
 @pytest.mark.parametrize("actions", [NATIVE, tuple(range(14))], ids=["native", "all"])
-def test_many_and_repeated(three: list[Collection], actions: tuple[int, ...]) -> None:
+def test_many_and_repeated(two: list[Collection], actions: tuple[int, ...]) -> None:
     """Many packets in one call, and several runs on one packet, give what the interpreter gives."""
     draw = random.Random(5)
     for _ in range(20):
         some = draw.sample(packets(), 8)
         wanted = steps(draw, len(some[0]), actions)
         seen = []
-        for each in three[:2]:
+        for each in two:
             give(each, wanted)
             results = each.programs["take_steps"].run_many(some)
             repeated = [each.programs["take_steps"].run(data, repeat=3) for data in some]
@@ -141,10 +146,10 @@ def test_many_and_repeated(three: list[Collection], actions: tuple[int, ...]) ->
         assert seen[0] == seen[1], wanted
 
 
-def test_no_python(three: list[Collection]) -> None:
+def test_no_python(two: list[Collection]) -> None:
     """Packets of any size grow and shrink in machine code, as far as they may; their bytes are read and written there, too."""
     draw = random.Random(6)
-    collection = three[1]
+    collection = two[1]
     with calls_into_python(collection.programs["take_steps"]) as calls:
         for _ in range(ROUNDS):
             data = draw.choice(packets())
@@ -157,10 +162,10 @@ def test_no_python(three: list[Collection]) -> None:
     assert calls.number == 0
 
 
-def test_python_takes_part(three: list[Collection]) -> None:
+def test_python_takes_part(two: list[Collection]) -> None:
     """The count sees what is Python's."""
-    with calls_into_python(three[1].programs["take_steps"]) as calls:
-        outcome(three[1], packets()[0], [(TAIL, 500, 0, 0), (HASH, 1, 0, 0), (TAIL, 600, 0, 0), (HAND_OVER, 590, 0, 0)])
+    with calls_into_python(two[1].programs["take_steps"]) as calls:
+        outcome(two[1], packets()[0], [(TAIL, 500, 0, 0), (HASH, 1, 0, 0), (TAIL, 600, 0, 0), (HAND_OVER, 590, 0, 0)])
     assert calls.number == 2
 
 
