@@ -13,6 +13,7 @@ import pytest
 
 from support import key_holder
 from support.context_maps import SOURCE
+from support.need import skip_or_fail
 
 CHUNK = 1 << 20
 
@@ -122,7 +123,7 @@ def test_no_trace_of_a_key(engine: str, way: str, compile_bpf: object, tmp_path:
     """While a context lives, only the embedded engine's own cipher has its key; when it is gone, nobody has."""
     living = LIVING[engine, way]
     if not Path("/proc/self/mem").exists():
-        pytest.skip("needs /proc/PID/mem")
+        skip_or_fail("needs /proc/PID/mem")
     if way == "machine code":
         pytest.importorskip("llvmlite")
     built = tmp_path / "maps.bpf.o"

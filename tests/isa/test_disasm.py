@@ -13,6 +13,7 @@ from bpfcrypto.isa.codec import encode
 from bpfcrypto.isa.disasm import disassemble, format_insn
 from bpfcrypto.isa.insn import Insn
 from bpfcrypto.isa.opcode import CALL, EXIT, LDDW, OPCODES, Kind, Opcode, PseudoCall, PseudoImm
+from support.need import skip_or_fail
 
 TEXTS = {
     Insn(0xB7, 1, imm=5): "r1 = 5",
@@ -112,7 +113,7 @@ def kernel_texts(prog_type: ProgType, program: list[Insn]) -> dict[int, str]:
     assert "func#0" in outcome.log
     lines = re.findall(r"^ *(\d+): [0-9.]{10} \([0-9a-f]{2}\) (.*)$", outcome.log, re.MULTILINE)
     if not lines:
-        pytest.skip("this kernel's log has no table of live registers")
+        skip_or_fail("this kernel's log has no table of live registers")
     return {int(slot): text for slot, text in lines}
 
 

@@ -15,6 +15,7 @@ from bpfcrypto.kernel.bpf import LoadRequest
 from bpfcrypto.kernel.btf import kernel_btf
 from bpfcrypto.kernel.kfuncs import kernel_kfuncs
 from bpfcrypto.kernel.probe import EXIT, MOV_R0_0, PROGRAM_TYPES
+from support.need import skip_or_fail
 
 F = KfuncFlag
 STACK_TO_R1 = (Insn(0xBF, dst=1, src=10), Insn(0x07, dst=1, imm=-64))
@@ -61,7 +62,7 @@ def test_callers(name: str) -> None:
     """The types of a row may call it, and no others."""
     found = kernel_kfuncs_once().get(name)
     if found is None:
-        pytest.skip("this kernel does not have it")
+        skip_or_fail("this kernel does not have it")
     expected = KFUNCS[name].callers
     if name in BOUND_TO_DEVICES or name == "__bpf_trap":
         expected = frozenset()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bpfcrypto.embedded.engine import EmbeddedEngine
-from bpfcrypto.kernel.engine import KernelEngine
+from support.ways import three_ways
 
 if TYPE_CHECKING:
     from bpfcrypto.engine import Collection
@@ -24,15 +24,8 @@ LIMITS = (-(2**31), -(2**31) + 1, -5, -1, 0, 1, 5, 999, 8 << 20, (8 << 20) + 1, 
 @pytest.fixture(scope="module")
 def three() -> Iterator[list[Collection]]:
     """One collection on each."""
-    with (
-        EmbeddedEngine(jit=False) as interpreter,
-        EmbeddedEngine(jit=True) as machine,
-        KernelEngine() as kernel,
-        interpreter.load(OBJECT) as first,
-        machine.load(OBJECT) as second,
-        kernel.load(OBJECT) as third,
-    ):
-        yield [first, second, third]
+    with three_ways(OBJECT) as collections:
+        yield collections
 
 
 def results(collection: Collection, program: str, given: dict[str, object], wanted: tuple[str, ...]) -> list[object]:

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bpfcrypto.embedded.engine import EmbeddedEngine
-from bpfcrypto.kernel.engine import KernelEngine
 from support.natives import calls_into_python
 from support.packets import ipv4, ipv6, payload, sample, udp
+from support.ways import embedded_ways, three_ways
 
 if TYPE_CHECKING:
     from bpfcrypto.engine import Collection
@@ -92,20 +91,15 @@ def outcome(collection: Collection, data: bytes, wanted: list[Step]) -> tuple[ob
 @pytest.fixture(scope="module")
 def two() -> Iterator[list[Collection]]:
     """One collection with the interpreter, and one with machine code."""
-    with (
-        EmbeddedEngine(jit=False) as interpreter,
-        EmbeddedEngine(jit=True) as machine,
-        interpreter.load(OBJECT) as first,
-        machine.load(OBJECT) as second,
-    ):
-        yield [first, second]
+    with embedded_ways(OBJECT) as collections:
+        yield collections
 
 
 @pytest.fixture(scope="module")
-def three(two: list[Collection]) -> Iterator[list[Collection]]:
-    """The same, and one on the kernel."""
-    with KernelEngine() as kernel, kernel.load(OBJECT) as third:
-        yield [*two, third]
+def three() -> Iterator[list[Collection]]:
+    """One collection on each."""
+    with three_ways(OBJECT) as collections:
+        yield collections
 
 
 def packets() -> list[bytes]:

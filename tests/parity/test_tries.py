@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from bpfcrypto.abi.maps import UpdateFlag
 from bpfcrypto.embedded.engine import EmbeddedEngine
 from bpfcrypto.errors import KeyNotFoundError, MapError
-from bpfcrypto.kernel.engine import KernelEngine
 from support.natives import calls_into_python
+from support.ways import three_ways
 
 if TYPE_CHECKING:
     from bpfcrypto.engine import Collection
@@ -68,15 +68,8 @@ def packed(prefix: Prefix) -> bytes:
 @pytest.fixture(scope="module")
 def three() -> Iterator[list[Collection]]:
     """One collection on each."""
-    with (
-        EmbeddedEngine(jit=False) as interpreter,
-        EmbeddedEngine(jit=True) as machine,
-        KernelEngine() as kernel,
-        interpreter.load(OBJECT) as first,
-        machine.load(OBJECT) as second,
-        kernel.load(OBJECT) as third,
-    ):
-        yield [first, second, third]
+    with three_ways(OBJECT) as collections:
+        yield collections
 
 
 def look(collection: Collection, name: str, keys: list[Prefix]) -> list[int]:

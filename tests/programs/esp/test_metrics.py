@@ -24,6 +24,7 @@ from bpfcrypto.programs.esp.program import EspProgram
 from bpfcrypto.programs.esp.report import take_report
 from bpfcrypto.programs.esp.wire import spi_of
 from support.esp_tallies import bring_up, config_of, count, install, opened_program
+from support.need import skip_or_fail
 
 ROOT = Path(__file__).parents[3]
 LOCAL = Listen("127.0.0.1", 0)
@@ -212,10 +213,10 @@ def test_the_port(program: EspProgram, config: Config) -> None:
 def test_the_port_of_ipv6() -> None:
     """An IPv6 address stands in brackets in the URL."""
     try:
-        server = MetricsServer(Listen("::1", 0), lambda: "x 1\n")
-    except ConfigError as error:
-        pytest.skip(str(error))
-    with server:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        skip_or_fail(f"needs the loopback address of IPv6: {error}")
+    with MetricsServer(Listen("::1", 0), lambda: "x 1\n") as server:
         assert server.url.startswith("http://[::1]:")
         assert request(server.url)[2] == "x 1\n"
 

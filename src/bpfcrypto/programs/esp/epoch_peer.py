@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from bpfcrypto.programs.esp.plane import Plane
     from bpfcrypto.programs.esp.program import Association
 
-GREETING = (
-    3.0  # seconds for which an epoch is announced, even if the peer has been heard in it: it may not have heard us
-)
+GREETING = 3.0  # seconds for which an epoch is announced, even if the peer was heard in it: it may not have heard us
 GREETING_INTERVAL = 0.5
 ASKING_INTERVAL = 1.0  # while the peer has not been heard
 IDLE_INTERVAL = 10.0  # a sign of life, where nothing else is sent

@@ -53,11 +53,6 @@ class Suite:
         """Bytes of key and salt together: KEYMAT of RFC 4309, section 7.1, and of RFC 7634, section 2."""
         return self.key_size + self.salt_size
 
-    @property
-    def overhead(self) -> int:
-        """Bytes that ESP adds besides padding: header, IV, trailer and ICV."""
-        return _HEADER + _IV + _TRAILER + self.icv_size
-
 
 SUITES: Mapping[str, Suite] = MappingProxyType(
     {
@@ -101,16 +96,3 @@ def largest_packet(suite: Suite, mode: Mode, family: int, mtu: int) -> int:
     :func:`largest_payload`.
     """
     return largest_payload(suite, family, mtu) + (_IP_HEADERS[family] if mode is Mode.TRANSPORT else 0)
-
-
-def outer_size(suite: Suite, mode: Mode, family: int, packet: int) -> int:
-    """Bytes of the outer IP packet that an IP packet in the clear becomes.
-
-    Args:
-        suite: the suite.
-        mode: the mode.
-        family: of the outer addresses, 4 or 6.
-        packet: bytes of the packet in the clear, its header included.
-    """
-    payload = packet - (_IP_HEADERS[family] if mode is Mode.TRANSPORT else 0)
-    return _IP_HEADERS[family] + suite.overhead + payload + -(payload + _TRAILER) % suite.alignment
